@@ -1,0 +1,1 @@
+"""Engines: whatever generates text, local or remote, behind one interface."""

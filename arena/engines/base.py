@@ -1,0 +1,133 @@
+"""The one interface through which every model answers, and what can go wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prompt_formats.conversation import Conversation
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class EngineError(Exception):
+    """An engine could not answer. The message is for people: what happened, and what to do about it."""
+
+    kind = "error"
+
+
+class EngineUnavailable(EngineError):
+    """The model cannot be reached or loaded: endpoint down, worker crashed, files missing."""
+
+    kind = "unavailable"
+
+
+class EngineRejected(EngineError):
+    """The engine understood the request and refused it: bad parameters, missing key, content policy."""
+
+    kind = "rejected"
+
+
+class EngineTimedOut(EngineError):
+    """No answer, or no next token, within the time allowed."""
+
+    kind = "timed_out"
+
+
+class OverContext(EngineError):
+    """The prompt and the answer asked for do not fit the model's context."""
+
+    kind = "over_context"
+
+
+class Sampling(BaseModel):
+    """Sampling parameters. `None` leaves the choice to the model version's defaults, then to the engine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float | None = Field(default=None, ge=0, le=5)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
+    max_tokens: int | None = Field(default=None, ge=1)
+
+    def over(self, defaults: Sampling) -> Sampling:
+        """These parameters, with those that are not set taken from `defaults`."""
+        return defaults.model_copy(update=self.model_dump(exclude_none=True))
+
+
+class GenerationRequest(BaseModel):
+    """A conversation (or raw text) to be continued by one model version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    conversation: Conversation | None = None
+    text: str | None = None
+    sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    timeout: float | None = Field(default=None, gt=0, description="seconds for the whole answer")
+
+
+class Generation(BaseModel):
+    """A finished answer. Durations are seconds; `rendered_prompt` is what the model saw.
+
+    `rendered_by` is `engine` where the prompt is exactly known and `server` where a remote chat endpoint
+    rendered it unseen (then `rendered_prompt` is null or marked as an estimate in `prompt_log`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    thinking: str | None = None
+    finish_reason: FinishReason
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    time_to_first_token: float | None = None
+    duration: float
+    rendered_prompt: str | None = None
+    rendered_by: Literal["engine", "server"]
+    prompt_log: dict[str, Any] = {}
+    sampling: Sampling = Sampling()
+
+
+class TextDelta(BaseModel):
+    """More text of the answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str = ""
+    thinking: str = ""
+
+
+class Finished(BaseModel):
+    """The last chunk of every stream that did not raise."""
+
+    model_config = ConfigDict(frozen=True)
+
+    generation: Generation
+
+
+Chunk = TextDelta | Finished
+
+
+class Engine(Protocol):
+    """What answers for one model version. Methods raise `EngineError`; they never return an error as text."""
+
+    def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+        """Text as it is generated, then one `Finished`.
+
+        Closing the iterator (`aclose`, or cancelling the task that reads it) stops the model within one token.
+        """
+        ...
+
+    async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """Answers to many requests, in order, batched where the engine can."""
+        ...
+
+    async def close(self) -> None:
+        """Free what the engine holds (worker process, connections). The engine can be used again after it."""
+        ...
