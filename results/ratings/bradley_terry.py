@@ -1,0 +1,227 @@
+"""Bradley-Terry ratings with a tie as half a win: Newton on the pair counts, intervals by sandwich
+covariance.
+
+The model is P(i beats j) = 1 / (1 + exp(t_j - t_i)) (Bradley & Terry, 1952); a rating is
+`mean + scale/ln(10) * t`. Half wins are not what the model would generate, so its Fisher information
+overstates the variance; the sandwich H^-1 G H^-1 (White, 1982) does not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.special import expit, log_expit, logit, ndtri
+
+from results.ratings.counts import Floats, Ints, PairCounts
+from results.ratings.rateability import Status, rateability
+
+MEAN, SCALE = 1000.0, 400.0
+
+
+@dataclass(frozen=True, eq=False)
+class BradleyTerry:
+    """Fitted ratings of n models; arrays have shape (n,) unless said otherwise.
+
+    Where `status` is not "rated", `ratings` is NaN, and `lower` (undefeated) or `upper` (winless) may hold a
+    one-sided bound at the same level. `covariance` (n, n) is that of the ratings, in squared rating points,
+    NaN outside the rated models. `component` is that of `Rateability`. `steps` counts Newton steps.
+    """
+
+    ratings: Floats
+    lower: Floats
+    upper: Floats
+    covariance: Floats
+    status: tuple[Status, ...]
+    component: Ints
+    level: float
+    scale: float
+    steps: int
+
+    @property
+    def rated(self) -> Ints:
+        """Indices of the rated models, ascending."""
+        return np.flatnonzero(np.isfinite(self.ratings))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probability that one model beats another (a tie counts half), with its interval."""
+
+    probability: float
+    lower: float
+    upper: float
+
+
+def bradley_terry(counts: PairCounts, *, level: float = 0.95, mean: float = MEAN, scale: float = SCALE,
+                  prior: float = 1.0) -> BradleyTerry:  # fmt: skip
+    """Rate all models that the votes can rate; never raises for degenerate votes.
+
+    The mean over rated models is `mean`. `level` is that of the intervals. `prior` is how many
+    pseudo-comparisons of the model's own variance each model adds to the estimate of residual variance (not
+    to the ratings): it keeps a handful of equal verdicts from yielding an interval of no width, and vanishes
+    as votes come in. Raises ValueError for a level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError("level must lie between 0 and 1")
+    found = rateability(counts)
+    n, rated = counts.models, found.rated
+    unit = scale / math.log(10)
+    ratings, lower, upper = (np.full(n, np.nan) for _ in range(3))
+    covariance = np.full((n, n), np.nan)
+    steps = 0
+    if len(rated):
+        inner = counts.subset(rated)
+        strength, steps = maximise(inner)
+        spread = sandwich(inner, strength, prior=prior) * unit**2
+        half = _z(level) * np.sqrt(np.diag(spread))
+        ratings[rated] = mean + unit * strength
+        covariance[np.ix_(rated, rated)] = spread
+        lower[rated], upper[rated] = ratings[rated] - half, ratings[rated] + half
+        for i in range(n):
+            if found.status[i] in ("undefeated", "winless"):
+                met = counts.games[i, rated]
+                bound = mean + unit * _one_sided(strength, met, found.status[i] == "undefeated", 1 - level)
+                (lower if found.status[i] == "undefeated" else upper)[i] = bound
+    return BradleyTerry(ratings, lower, upper, covariance, found.status, found.component, level, scale, steps)
+
+
+def maximise(
+    counts: PairCounts, start: Floats | None = None, *, tolerance: float = 1e-11
+) -> tuple[Floats, int]:
+    """Natural-unit strengths (n,) of mean zero at the maximum of the likelihood, and the Newton steps it
+    took.
+
+    The models must be rateable together (`rateability`). Raises RuntimeError where 200 steps are not enough.
+    """
+    n = counts.models
+    score = counts.wins + counts.ties / 2
+    games = counts.games
+    t = np.zeros(n) if start is None else start - start.mean()
+    value = _log_likelihood(score, t)
+    for step in range(1, 201):
+        p = expit(t[:, None] - t[None, :])
+        q = p.T  # more exact than 1 - p where p is near 1
+        move = _newton_move(laplacian(games * p * q), (score * q - score.T * p).sum(axis=1))
+        largest = float(np.abs(move).max())
+        shrink = min(1.0, 4.0 / largest) if largest else 1.0
+        ahead = t + shrink * move
+        reached = _log_likelihood(score, ahead)
+        # Rounding noise of the sum is no reason to halve; a real overshoot is.
+        while reached < value - 1e-9 * abs(value) - 1e-12 and shrink > 1e-6:
+            shrink /= 2
+            ahead = t + shrink * move
+            reached = _log_likelihood(score, ahead)
+        t, value = ahead - ahead.mean(), reached
+        if largest < tolerance * max(1.0, float(np.abs(t).max())):
+            return t, step
+    raise RuntimeError("Bradley-Terry did not converge in 200 Newton steps; please report these counts")
+
+
+def sandwich(counts: PairCounts, strength: Floats, *, prior: float = 0.0) -> Floats:
+    """Covariance (n, n) of the centred strengths, in natural units: H^+ G H^+ with H the information and G
+    the summed outer products of the comparisons' scores (of squared weights, where they are weighted)."""
+    p = expit(strength[:, None] - strength[None, :])
+    q = p.T
+    games, squares = counts.games, counts.wins_squares + counts.wins_squares.T + counts.ties_squares
+    residual = (
+        counts.wins_squares * q**2 + counts.wins_squares.T * p**2 + counts.ties_squares * (0.5 - p) ** 2
+    )
+    if prior:
+        share = squares.sum(axis=1) / games.sum(axis=1) ** 2
+        residual = residual + prior * p * q * squares * (share[:, None] + share[None, :]) / 2
+    bread = pseudo_inverse(laplacian(games * p * q))
+    return np.asarray(bread @ laplacian(residual) @ bread)
+
+
+def laplacian(weights: Floats) -> Floats:
+    """The graph Laplacian of a symmetric weight matrix (n, n)."""
+    matrix = -weights
+    np.fill_diagonal(matrix, 0.0)
+    np.fill_diagonal(matrix, -matrix.sum(axis=1))
+    return matrix
+
+
+def pseudo_inverse(matrix: Floats) -> Floats:
+    """The pseudo-inverse of a connected graph's Laplacian (null space: the constant vector)."""
+    n = len(matrix)
+    lift = np.trace(matrix) / n / n
+    inverse = np.linalg.inv(matrix + lift)
+    return np.asarray(inverse - inverse.mean(axis=1, keepdims=True) - inverse.mean(axis=0) + inverse.mean())
+
+
+def rank_bounds(fit: BradleyTerry) -> tuple[Ints, Ints]:
+    """Best and worst rank of each model that pairwise differences at the fit's level allow; shape (n,) each,
+    0 for models not rated. Each pair is tested by itself: the level holds per pair, not for the whole
+    table."""
+    best, worst = np.zeros(len(fit.ratings), np.int64), np.zeros(len(fit.ratings), np.int64)
+    rated = fit.rated
+    if len(rated):
+        variance = np.diag(fit.covariance)[rated]
+        between = variance[:, None] + variance[None, :] - 2 * fit.covariance[np.ix_(rated, rated)]
+        gap = fit.ratings[rated][:, None] - fit.ratings[rated][None, :]
+        clear = gap > _z(fit.level) * np.sqrt(np.maximum(between, 0)) + 1e-9
+        best[rated] = 1 + clear.sum(axis=0)
+        worst[rated] = len(rated) - clear.sum(axis=1)
+    return best, worst
+
+
+def predict(fit: BradleyTerry, a: int, b: int) -> Prediction:
+    """P(a beats b) with its interval at the fit's level (normal on the logit).
+
+    Raises ValueError where a and b are one model or either is not rated.
+    """
+    if a == b:
+        raise ValueError("a model cannot meet itself")
+    if not (math.isfinite(fit.ratings[a]) and math.isfinite(fit.ratings[b])):
+        raise ValueError("P(A beats B) needs two rated models")
+    unit = fit.scale / math.log(10)
+    gap = (fit.ratings[a] - fit.ratings[b]) / unit
+    variance = fit.covariance[a, a] + fit.covariance[b, b] - 2 * fit.covariance[a, b]
+    half = _z(fit.level) * math.sqrt(max(variance, 0.0)) / unit
+    return Prediction(*(float(expit(x)) for x in (gap, gap - half, gap + half)))
+
+
+def _z(level: float) -> float:
+    return float(ndtri(0.5 + level / 2))
+
+
+def _log_likelihood(score: Floats, t: Floats) -> float:
+    return float((score * log_expit(t[:, None] - t[None, :])).sum())
+
+
+def _newton_move(information: Floats, gradient: Floats) -> Floats:
+    n = len(gradient)
+    level = max(float(np.trace(information)) / n, 1e-300)
+    lifted = information + level / n
+    for ridge in (0.0, 1e-12, 1e-8, 1e-4):
+        # A ridge changes the way, not the end: the step is zero only where the gradient is.
+        try:
+            factor = cho_factor(lifted + ridge * level * np.eye(n), check_finite=False)
+        except LinAlgError:
+            continue
+        return np.asarray(cho_solve(factor, gradient, check_finite=False))
+    raise RuntimeError("the information matrix of these counts is not positive definite; please report them")
+
+
+def _one_sided(strength: npt.NDArray[np.float64], met: Floats, won: bool, risk: float) -> float:
+    """The strength at which winning (or losing) all of `met` comparisons had probability `risk`, opponents'
+    strengths taken as known; NaN where there were none. With one opponent it is the Clopper-Pearson bound."""
+    if not met.any():
+        return math.nan
+    sign = 1.0 if won else -1.0
+    theirs = sign * strength[met > 0]
+    weight = met[met > 0]
+    # Against opponents all as strong as the weakest (strongest), the bound is known in closed form.
+    single = logit(risk ** (1 / weight.sum()))
+    low, high = float(theirs.min() + single), float(theirs.max() + single)
+    for _ in range(80):
+        middle = (low + high) / 2
+        if (weight * log_expit(middle - theirs)).sum() < math.log(risk):
+            low = middle
+        else:
+            high = middle
+    return sign * (low + high) / 2
