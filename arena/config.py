@@ -1,0 +1,137 @@
+"""Settings: `arena.toml` and `ARENA_*` environment variables over defaults, validated at the edge.
+
+Command line options win over the environment, the environment over the file, the file over defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class ConfigError(Exception):
+    """A setting cannot be used. The message names the file or variable, the key, and what would be right."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Section):
+    """Where `arena serve` listens, and for whom."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=7860, ge=1, le=65535)
+    root_path: str = Field(default="", pattern=r"^(/[^\s]*[^\s/])?$")
+    allowed_hosts: tuple[str, ...] = ()
+    join_code: str | None = Field(default=None, min_length=6)
+
+
+class BattleSettings(_Section):
+    """What a battle may cost. Lengths are characters, times seconds."""
+
+    max_prompt_chars: int = Field(default=8_000, ge=1)
+    max_turns: int = Field(default=12, ge=1)
+    max_tokens: int = Field(default=512, ge=1)
+    answer_timeout: float = Field(default=300, gt=0)
+    per_voter_per_hour: int = Field(default=120, ge=1)
+
+
+class PairBoost(_Section):
+    """With `probability`, the pair (in either order) is drawn; otherwise the base strategy draws."""
+
+    pair: tuple[str, str]
+    probability: float = Field(gt=0, lt=1)
+
+
+class MatchmakingSettings(_Section):
+    """How the pair of a battle is drawn (see `arena.matchmaking`)."""
+
+    strategy: Literal["uniform", "weighted"] = "uniform"
+    weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    boost: PairBoost | None = None
+
+
+class Settings(BaseSettings):
+    """All settings. `models` are roster entries as tables; `arena.roster` makes model specs of them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ARENA_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    server: ServerSettings = ServerSettings()
+    battle: BattleSettings = BattleSettings()
+    matchmaking: MatchmakingSettings = MatchmakingSettings()
+    embedded: bool = True
+    models: tuple[dict[str, Any], ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes over the values of the file, which come in as init arguments."""
+        return env_settings, init_settings
+
+
+def load_settings(data_dir: Path, config: Path | None = None) -> Settings:
+    """Settings from `config` (default: `arena.toml` in the data directory, where there is one) and environment.
+
+    Raises:
+        ConfigError: the file is missing (where named), is not TOML, or holds an unknown key or a bad value.
+    """
+    path = config if config is not None else data_dir / "arena.toml"
+    tables: dict[str, Any] = {}
+    if config is not None or path.exists():
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such file") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    try:
+        return Settings(**tables)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path if tables else None, os.environ)) from None
+
+
+def _explain(error: ValidationError, path: Path | None, environ: Mapping[str, str]) -> str:
+    lines = []
+    for problem in error.errors():
+        keys = [str(part) for part in problem["loc"]]
+        dotted = ".".join(keys)
+        variable = "ARENA_" + "__".join(keys).upper()
+        where = variable if variable in environ else f"{path}: {dotted}" if path else dotted
+        message = problem["msg"]
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key" + nearest(keys[-1], _known_keys(keys[:-1]))
+        lines.append(f"{where}: {message}")
+    return "\n".join(lines)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """` (did you mean 'x'?)` for the known word nearest to `word`, else the list of what is known."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else f" (known: {', '.join(known)})"
+
+
+def _known_keys(section: list[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for key in section:
+        annotation = model.model_fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+        else:
+            model = PairBoost
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""The web app: Gradio pages mounted in FastAPI."""

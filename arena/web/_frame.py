@@ -1,0 +1,73 @@
+"""What all pages share: theme, style, scripts, the header with its links, and what a page is given to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Protocol
+
+import gradio as gr
+
+from arena.battle import BattleService
+from arena.config import Settings
+from arena.roster import Roster
+from arena.web._i18n import i18n
+from arena.web.voters import VoterCookies
+from results.store import Store
+
+
+@dataclass(frozen=True)
+class PageContext:
+    """What the pages of one arena work with."""
+
+    settings: Settings
+    store: Store
+    roster: Roster
+    battles: BattleService
+    cookies: VoterCookies
+
+
+class Page(Protocol):
+    """A module of `arena.web.pages`: `PATH` ('' for the first page), `NAME` (its key in `nav.*`), `build`."""
+
+    PATH: str
+    NAME: str
+    build: Callable[[PageContext], None]
+
+
+def theme() -> gr.themes.Base:
+    """System fonts only: nothing is fetched from outside."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans KR", "Noto Sans CJK KR", "sans-serif"]
+    return gr.themes.Soft(
+        primary_hue="indigo",
+        secondary_hue="slate",
+        neutral_hue="slate",
+        radius_size="md",
+        font=fonts,
+        font_mono=["ui-monospace", "Menlo", "Consolas", "Noto Sans Mono CJK KR", "monospace"],
+    )
+
+
+def static_text(name: str) -> str:
+    """A file of `arena/web/static`."""
+    return files("arena.web").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def header(pages: tuple[Page, ...], current: str) -> None:
+    """The name of the app, links to its pages and the language link."""
+    with gr.Row(elem_id="header"):
+        gr.HTML('<a id="brand" href="./">Palaestra</a>', min_width=100, padding=False)
+        for page in pages:
+            here = ' aria-current="page"' if page.PATH == current else ""
+            label = i18n(f"nav.{page.NAME}")
+            gr.HTML(
+                f'<a class="nav" href="./{page.PATH}"{here}>{label}</a>',
+                min_width=60,
+                padding=False,
+            )
+        gr.HTML(
+            f'<a id="language" class="nav" href="./{current}">{i18n("nav.language")}</a>',
+            min_width=60,
+            padding=False,
+        )

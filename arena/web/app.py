@@ -1,0 +1,87 @@
+"""The web app: FastAPI with the pages mounted at its root."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from arena._language import language_of
+from arena.web._frame import Page, PageContext, header, static_text, theme
+from arena.web._i18n import i18n
+from arena.web._middleware import FrameMiddleware
+from arena.web.pages import battle, leaderboard
+
+PAGES: tuple[Page, ...] = (battle, leaderboard)
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def create_app(context: PageContext) -> FastAPI:
+    """The app of one arena. Its battles are stopped and recorded when it shuts down."""
+    server = context.settings.server
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # The first call loads a table for a second; better now than in the first voter's battle.
+        await asyncio.to_thread(language_of, "warm")
+        yield
+        await context.battles.close()
+
+    # FastAPI's /docs would fetch its scripts from a CDN.
+    app = FastAPI(title="Palaestra", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        """Answers as long as the process does."""
+        return JSONResponse({"status": "ok"})
+
+    app.add_middleware(FrameMiddleware, cookies=context.cookies, join_code=server.join_code)
+    if server.host in ("127.0.0.1", "localhost", "::1"):
+        # A page elsewhere must not reach this server under a name of its own that resolves to loopback.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, *server.allowed_hosts])
+    elif server.allowed_hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(server.allowed_hosts))
+
+    blocks = _blocks(context)
+    blocks.i18n_instance = i18n
+    return gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        server_name=server.host,
+        server_port=server.port,
+        root_path=server.root_path or None,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        max_file_size="1mb",
+        i18n=i18n,
+        theme=theme(),
+        css=static_text("frame.css"),
+        head=f"<script>{static_text('frame.js')}</script>",
+    )
+
+
+def _blocks(context: PageContext) -> gr.Blocks:
+    with gr.Blocks(title="Palaestra", analytics_enabled=False) as blocks:
+        _page(PAGES[0], context)
+    for page in PAGES[1:]:
+        with blocks.route(page.NAME, page.PATH, show_in_navbar=False):
+            _page(page, context)
+    return blocks
+
+
+def _page(page: Page, context: PageContext) -> None:
+    header(PAGES, page.PATH)
+    page.build(context)

@@ -1,0 +1,341 @@
+"""The Battle page: one prompt, two anonymous models side by side, a blind vote, then the names."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, fields
+from typing import Any
+from uuid import UUID
+
+import gradio as gr
+
+from arena.battle import BattleError, BattleView, SideView
+from arena.web._frame import PageContext
+from arena.web._i18n import i18n, locale_of, text
+from results.records import Verdict
+from results.store import StoreError
+
+log = logging.getLogger(__name__)
+
+PATH = ""
+NAME = "battle"
+SUGGESTIONS = 4
+VERDICTS: tuple[Verdict, ...] = ("a", "b", "tie", "both_bad")
+
+Updates = dict[Any, Any]
+Work = Callable[[UUID, UUID | None], Awaitable[BattleView | None]]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The components that show a battle."""
+
+    battle: gr.State
+    empty: gr.Group
+    status: gr.Markdown
+    chat_a: gr.Chatbot
+    chat_b: gr.Chatbot
+    vote_a: gr.Button
+    vote_b: gr.Button
+    vote_tie: gr.Button
+    vote_both_bad: gr.Button
+    undo: gr.Button
+    reveal: gr.Button
+    prompt: gr.Textbox
+    send: gr.Button
+    stop: gr.Button
+    new: gr.Button
+
+    def all(self) -> list[Any]:
+        return [getattr(self, part.name) for part in fields(self)]
+
+
+def build(context: PageContext) -> None:
+    """Lay out the page and connect its events."""
+    parts, suggestions = _layout(context)
+    page = _BattlePage(context, parts)
+    everything = parts.all()
+
+    def on(trigger: Any, handler: Callable[..., Any], inputs: list[Any] | None = None) -> None:
+        # No limit on how many run at once: a handler waits for tokens, it does not work; and the progress
+        # overlay would hide the very answers that are being watched.
+        gr.on(
+            trigger,
+            handler,
+            inputs=inputs or [parts.battle],
+            outputs=everything,
+            concurrency_limit=None,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+
+    assert gr.context.Context.root_block is not None
+    on(gr.context.Context.root_block.load, page.load)
+    on([parts.send.click, parts.prompt.submit], page.send, [parts.battle, parts.prompt])
+    on(parts.stop.click, page.stop)
+    on(parts.new.click, page.new)
+    on(parts.undo.click, page.undo)
+    on(parts.reveal.click, page.reveal)
+    for verdict in VERDICTS:
+        on(getattr(parts, f"vote_{verdict}").click, functools.partial(page.vote, verdict))
+    for number, button in enumerate(suggestions, start=1):
+        on(button.click, functools.partial(page.suggest, number))
+
+
+def _layout(context: PageContext) -> tuple[_Parts, list[gr.Button]]:
+    battle = gr.State(None, time_to_live=24 * 3600)
+    gr.Markdown(f"# {i18n('battle.title')}", elem_id="page-title")
+    gr.Markdown(i18n("battle.intro"))
+    with gr.Group(visible=True) as empty:
+        if len(context.roster.contestants()) < 2:
+            gr.Markdown(i18n("battle.one_model"), elem_id="demo")
+        elif any("demo" in contestant.spec.tags for contestant in context.roster.contestants()):
+            gr.Markdown(i18n("battle.demo"), elem_id="demo")
+        gr.Markdown(i18n("battle.suggestions"), elem_id="suggestions-title")
+        with gr.Row():
+            suggestions = [
+                gr.Button(i18n(f"suggestion.{n}"), size="sm", min_width=240, elem_classes=["suggestion"])
+                for n in range(1, SUGGESTIONS + 1)
+            ]
+    with gr.Row(equal_height=True):
+        chats = [
+            gr.Chatbot(
+                label=i18n(f"battle.side_{side}"),
+                placeholder=i18n(f"battle.empty_{side}"),
+                height="52vh",
+                min_height=260,
+                min_width=320,
+                elem_id=f"chat-{side}",
+                buttons=["copy"],
+                feedback_options=None,
+                allow_tags=False,
+                render_markdown=True,
+            )
+            for side in ("a", "b")
+        ]
+    status = gr.Markdown(i18n("status.idle"), elem_id="status")
+    with gr.Row(elem_id="votes"):
+        votes = [
+            gr.Button(
+                i18n(f"battle.vote_{verdict}"), interactive=False, min_width=120, elem_id=f"vote-{verdict}"
+            )
+            for verdict in VERDICTS
+        ]
+    with gr.Row():
+        undo = gr.Button(i18n("battle.undo"), visible=False, elem_id="undo")
+        reveal = gr.Button(i18n("battle.reveal"), visible=False, elem_id="reveal")
+        new = gr.Button(i18n("battle.new"), visible=False, variant="primary", elem_id="new")
+    with gr.Row(equal_height=True):
+        prompt = gr.Textbox(
+            label=i18n("battle.prompt"),
+            placeholder=i18n("battle.placeholder"),
+            lines=2,
+            max_lines=12,
+            max_length=context.settings.battle.max_prompt_chars,
+            scale=8,
+            min_width=260,
+            elem_id="prompt",
+            autofocus=True,
+        )
+        with gr.Column(scale=1, min_width=110):
+            send = gr.Button(i18n("battle.send"), variant="primary", elem_id="send")
+            stop = gr.Button(i18n("battle.stop"), visible=False, variant="stop", elem_id="stop")
+    gr.Markdown(i18n("battle.consent"), elem_id="consent")
+    return _Parts(battle, empty, status, *chats, *votes, undo, reveal, prompt, send, stop, new), suggestions
+
+
+class _BattlePage:
+    """The handlers. Each shows the battle from the store of views until it is stable."""
+
+    def __init__(self, context: PageContext, parts: _Parts) -> None:
+        self._battles = context.battles
+        self._cookies = context.cookies
+        self._parts = parts
+
+    async def load(self, battle: UUID | None, request: gr.Request) -> AsyncIterator[Updates]:
+        voter = self._voter(request)
+        view = self._battles.current(voter) if voter else None
+        unsent = None
+        if voter is not None and view is None:
+            view, unsent = await self._battles.restore(voter)
+        async for updates in self._show(view, request):
+            yield updates
+        if unsent is not None:
+            locale = locale_of(request)
+            yield {self._parts.prompt: unsent, self._parts.status: text(locale, "status.restored")}
+
+    async def send(self, battle: UUID | None, prompt: str, request: gr.Request) -> AsyncIterator[Updates]:
+        async def work(voter: UUID, current: UUID | None) -> BattleView:
+            if current is None:
+                return await self._battles.start(voter, prompt)
+            return await self._battles.go_on(voter, current, prompt)
+
+        yield {
+            self._parts.send: gr.update(interactive=False),
+            self._parts.status: text(locale_of(request), "status.starting"),
+        }
+        # The prompt leaves its box once it is in the battle, not before: a refused one is not lost.
+        cleared = {self._parts.prompt: gr.update(value="", interactive=False)}
+        async for updates in self._do(work, battle, request, cleared):
+            yield updates
+
+    async def stop(self, battle: UUID | None, request: gr.Request) -> AsyncIterator[Updates]:
+        async def work(voter: UUID, current: UUID | None) -> BattleView | None:
+            if current is not None:
+                await self._battles.stop(voter, current)
+            return self._battles.current(voter)
+
+        async for updates in self._do(work, battle, request):
+            yield updates
+
+    async def vote(self, verdict: Verdict, battle: UUID | None, request: gr.Request) -> AsyncIterator[Updates]:
+        async def work(voter: UUID, current: UUID | None) -> BattleView:
+            if current is None:
+                raise BattleError("unknown_battle")
+            return await self._battles.vote(voter, current, verdict)
+
+        async for updates in self._do(work, battle, request):
+            yield updates
+
+    async def undo(self, battle: UUID | None, request: gr.Request) -> AsyncIterator[Updates]:
+        async def work(voter: UUID, current: UUID | None) -> BattleView:
+            if current is None:
+                raise BattleError("unknown_battle")
+            return await self._battles.undo(voter, current)
+
+        async for updates in self._do(work, battle, request):
+            yield updates
+
+    async def reveal(self, battle: UUID | None, request: gr.Request) -> AsyncIterator[Updates]:
+        async def work(voter: UUID, current: UUID | None) -> BattleView:
+            if current is None:
+                raise BattleError("unknown_battle")
+            return await self._battles.reveal(voter, current)
+
+        async for updates in self._do(work, battle, request):
+            yield updates
+
+    async def new(self, battle: UUID | None, request: gr.Request) -> Updates:
+        voter = self._voter(request)
+        if voter is not None:
+            self._battles.leave(voter)
+        return self._render(None, locale_of(request))
+
+    async def suggest(self, number: int, battle: UUID | None, request: gr.Request) -> Updates:
+        return {self._parts.prompt: text(locale_of(request), f"suggestion.{number}")}
+
+    async def _do(
+        self, work: Work, battle: UUID | None, request: gr.Request, done: Updates | None = None
+    ) -> AsyncIterator[Updates]:
+        """Do the work and show the battle; `done` joins the first updates after the work succeeded."""
+        locale = locale_of(request)
+        voter = self._voter(request)
+        try:
+            if voter is None:
+                raise BattleError("no_voter")
+            view = await work(voter, battle)
+        except (BattleError, StoreError) as error:
+            if isinstance(error, BattleError):
+                gr.Warning(text(locale, f"error.{error.code}", **error.figures))
+            else:
+                log.exception("battle %s", battle)
+                gr.Warning(text(locale, "error.store"))
+            view = self._battles.view(voter, battle) if voter and battle else None
+            yield self._render(view, locale)
+            return
+        async for updates in self._show(view, request):
+            yield {**updates, **(done or {})}
+            done = None
+
+    async def _show(self, view: BattleView | None, request: gr.Request) -> AsyncIterator[Updates]:
+        locale = locale_of(request)
+        voter = self._voter(request)
+        if view is None or voter is None:
+            yield self._render(None, locale)
+            return
+        shown: Updates = {}
+        async for current in self._battles.follow(voter, view.id):
+            updates = self._render(current, locale)
+            yield {part: update for part, update in updates.items() if shown.get(part) != update}
+            shown = updates
+
+    def _voter(self, request: gr.Request) -> UUID | None:
+        return self._cookies.voter(request)  # type: ignore[arg-type]
+
+    def _render(self, view: BattleView | None, locale: str) -> Updates:
+        parts = self._parts
+        phase = view.phase if view else "idle"
+        votable = phase == "voting"
+        updates: Updates = {
+            parts.battle: view.id if view else None,
+            parts.empty: gr.update(visible=view is None),
+            parts.status: _status(view, locale),
+            parts.chat_a: _messages(view, "a", locale),
+            parts.chat_b: _messages(view, "b", locale),
+            parts.undo: gr.update(visible=phase == "voted"),
+            parts.reveal: gr.update(visible=phase == "voted"),
+            parts.new: gr.update(visible=phase in ("voting", "revealed")),
+            parts.prompt: gr.update(interactive=view is None or view.may_continue),
+            parts.send: gr.update(
+                visible=phase != "answering", interactive=view is None or view.may_continue
+            ),
+            parts.stop: gr.update(visible=phase == "answering"),
+        }
+        for verdict in VERDICTS:
+            chosen = view is not None and view.verdict == verdict
+            updates[getattr(parts, f"vote_{verdict}")] = gr.update(
+                interactive=votable, variant="primary" if chosen else "secondary"
+            )
+        return updates
+
+
+def _messages(view: BattleView | None, side: str, locale: str) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    for turn in view.turns if view else ():
+        answer: SideView = getattr(turn, side)
+        messages.append({"role": "user", "content": turn.prompt})
+        if answer.thinking:
+            title = text(locale, "battle.thinking")
+            messages.append({"role": "assistant", "content": answer.thinking, "metadata": {"title": title}})
+        if answer.text:
+            messages.append({"role": "assistant", "content": answer.text})
+        note = _note(answer, locale)
+        if note:
+            messages.append({"role": "assistant", "content": f"*{note}*"})
+    return messages
+
+
+def _note(answer: SideView, locale: str) -> str | None:
+    if answer.status == "failed":
+        key = f"side.failed.{answer.error_kind}"
+        return text(locale, key)
+    if answer.status == "stopped":
+        return text(locale, "side.stopped")
+    if answer.status == "waiting":
+        return text(locale, "side.waiting")
+    if answer.status == "finished" and not answer.text:
+        return text(locale, "side.empty")
+    return None
+
+
+def _status(view: BattleView | None, locale: str) -> str:
+    if view is None:
+        return text(locale, "status.idle")
+    last = view.turns[-1]
+    if view.phase == "answering":
+        over = sum(side.status in ("finished", "stopped", "failed") for side in (last.a, last.b))
+        return text(locale, "status.one_left" if over else "status.answering")
+    if view.phase == "voting":
+        if not view.counted:
+            return text(locale, "status.failed")
+        return text(locale, "status.voting" if view.may_continue else "status.voting_full")
+    if view.phase == "voted":
+        return text(locale, "status.voted", seconds=max(1, round(view.undo_seconds)))
+    assert view.names is not None
+    assert view.verdict is not None
+    a, b = (re.sub(r"([\\`*_\[\]<>#])", r"\\\1", name) for name in view.names)  # names are not Markdown
+    status = text(locale, "status.revealed", a=a, b=b, verdict=text(locale, f"verdict.{view.verdict}"))
+    return status if view.counted else f"{status} {text(locale, 'status.not_counted')}"
