@@ -230,7 +230,7 @@ class BattleService:
             "a": self._roster.contestant(drawn.a),
             "b": self._roster.contestant(drawn.b),
         }
-        battle = _Battle(ids.new(), voter_id, contestants, [_Turn(prompt)])
+        battle = _Battle(ids.new_id(), voter_id, contestants, [_Turn(prompt)])
         record = BattleRecord(
             id=battle.id,
             version_a=contestants["a"].version.version_key,
@@ -288,7 +288,7 @@ class BattleService:
                 raise BattleError("voted")
             outcome = await asyncio.to_thread(
                 self._store.record_vote,
-                VoteRecord(battle_id=battle.id, voter_id=voter_id, request_id=ids.new(), verdict=verdict),
+                VoteRecord(battle_id=battle.id, voter_id=voter_id, request_id=ids.new_id(), verdict=verdict),
             )
             battle.verdict, battle.counted = verdict, outcome.counted
             battle.voted_at = time.monotonic()
@@ -306,7 +306,7 @@ class BattleService:
         async with battle.lock:
             if battle.undo_seconds <= 0:
                 raise BattleError("too_late")
-            await asyncio.to_thread(self._store.withdraw_vote, battle.id, voter_id, ids.new())
+            await asyncio.to_thread(self._store.withdraw_vote, battle.id, voter_id, ids.new_id())
             battle.verdict, battle.counted = None, True
             battle.touch()
         return self._view(battle)
@@ -415,7 +415,7 @@ class BattleService:
         if generation is not None:
             answer.text, answer.thinking = generation.text, generation.thinking or ""
         record = GenerationRecord(
-            id=ids.new(),
+            id=ids.new_id(),
             battle_id=battle.id,
             turn=turn,
             side=side,

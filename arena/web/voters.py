@@ -46,7 +46,7 @@ class VoterCookies:
 
     def issue(self) -> str:
         """The cookie value of a new voter."""
-        return str(self._voters.dumps(ids.new().hex))
+        return str(self._voters.dumps(ids.new_id().hex))
 
     def voter(self, connection: HTTPConnection) -> UUID | None:
         """The voter who sent this request, or None where the cookie is missing or not ours."""
