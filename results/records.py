@@ -62,6 +62,14 @@ class ModelVersionRef(Record):
         return f"{self.model}@{self.number}"
 
 
+class ModelVersion(ModelVersionRef):
+    """A model version with everything the store knows of it."""
+
+    spec: dict[str, Any]
+    owner: ModelOwner
+    created_at: UtcTime
+
+
 class BattleRecord(Record):
     """Two model versions in front of one conversation.
 
@@ -149,6 +157,22 @@ class VoteOutcome(Record):
     excluded: str | None = None
 
 
+class StoredBattle(Record):
+    """A battle as it lies in the store. `failed_side` is the side whose generation failed first.
+
+    `conversation_a` and `conversation_b` (lists of OpenAI-style messages) are set for imported battles that
+    brought them; other battles have turns and generations, in the order of turns and sides.
+    """
+
+    battle: BattleRecord
+    state: BattleState
+    failed_side: Side | None
+    turns: tuple[TurnRecord, ...]
+    generations: tuple[GenerationRecord, ...]
+    conversation_a: list[dict[str, Any]] | None = None
+    conversation_b: list[dict[str, Any]] | None = None
+
+
 class ImportRecord(Record):
     """One run of an import. `id` is v5 over the file's content and the mapping, so that a rerun is recognised."""
 
@@ -165,3 +189,13 @@ class ImportOutcome(Record):
     import_id: UUID
     added: int
     known: int
+
+
+class StoredImport(ImportRecord):
+    """An import as the store knows it. One that is not `done` is still running, or its process died; none of
+    its rows is visible."""
+
+    state: Literal["running", "done"]
+    added: int
+    known: int
+    finished_at: UtcTime | None

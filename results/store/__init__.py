@@ -1,0 +1,40 @@
+"""The store: one DuckDB database in the data directory, shared by all processes of one machine.
+
+`open_store(data_dir)` gives a `Store`. Whoever opens it first owns the database file and serves the others.
+"""
+
+from results.store._imports import CHUNK_ROWS, IMPORT_SCHEMA
+from results.store._opening import Settings
+from results.store._store import Store, open_store
+from results.store._votes import CHANGE_WINDOW
+from results.store.errors import (
+    BadQuery,
+    BadWrite,
+    StoreBusy,
+    StoreClosed,
+    StoreCorrupt,
+    StoreError,
+    StoreReadOnly,
+    StoreTooNew,
+    StoreUnknownOutcome,
+    VoteClosed,
+)
+
+__all__ = [
+    "CHANGE_WINDOW",
+    "CHUNK_ROWS",
+    "IMPORT_SCHEMA",
+    "BadQuery",
+    "BadWrite",
+    "Settings",
+    "Store",
+    "StoreBusy",
+    "StoreClosed",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreReadOnly",
+    "StoreTooNew",
+    "StoreUnknownOutcome",
+    "VoteClosed",
+    "open_store",
+]

@@ -1,0 +1,15 @@
+"""All named operations, by name: what the loopback server may be asked to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from results.store import _battles, _imports, _models, _upkeep, _votes
+from results.store._operations import Operation
+
+OPERATIONS: dict[str, Operation[Any, Any]] = {
+    operation.name: operation
+    for module in (_models, _battles, _votes, _imports, _upkeep)
+    for operation in vars(module).values()
+    if isinstance(operation, Operation)
+}

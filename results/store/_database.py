@@ -1,0 +1,283 @@
+"""The open database of the owner: settings, one writer thread with group commit, snapshot reads, reopening."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import duckdb
+
+from results.store import _schema
+from results.store._opening import Settings, connect, copy_database, explain_open_failure
+from results.store._transaction import Transaction, one
+from results.store.errors import StoreBusy, StoreClosed, StoreError, StoreUnknownOutcome
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_BATCH = 256
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_FATAL = (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException)
+
+
+@dataclass
+class _Job(Generic[T]):
+    """One write that waits for its turn. `alone`: it gets a transaction of its own."""
+
+    run: Callable[[Transaction], T]
+    alone: bool
+    answer: Future[T] = field(default_factory=Future)
+
+
+class _Broken(Exception):
+    """The database refused to go on; what it did with the current batch is not known."""
+
+
+class Database:
+    """DuckDB behind one writer thread. Answers of `write` come only after COMMIT."""
+
+    def __init__(self, path: Path, backups: Path, settings: Settings) -> None:
+        self._path, self._backups, self._settings = path, backups, settings
+        self._lock = threading.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._readers: set[duckdb.DuckDBPyConnection] = set()
+        self._problem = "it is being opened"
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._writer = self._open()
+        self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._path
+
+    @property
+    def backups(self) -> Path:
+        """The one folder in which DuckDB may read and write other files."""
+        return self._backups
+
+    def write(self, run: Callable[[Transaction], T], *, alone: bool = False) -> Future[T]:
+        """Queue a write. `run` must raise `StoreError`s before it changes anything: then the transaction that
+        it shares with others goes on without it. The future's result or error is there after COMMIT."""
+        job = _Job(run, alone)
+        if self._closing.is_set():
+            job.answer.set_exception(StoreClosed("the store is closing"))
+        else:
+            self._jobs.put(job)
+        return job.answer
+
+    def read(self, run: Callable[[Transaction], T]) -> T:
+        """Run a read on a snapshot of the database; any attempt to write fails in DuckDB."""
+        with self.reading() as cursor:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            try:
+                return run(Transaction(cursor))
+            finally:
+                Transaction(cursor).roll_back()
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor of its own, closed afterwards. Raises StoreBusy while the database is being reopened."""
+        with self._lock:
+            if self._connection is None:
+                raise StoreBusy(f"{self._path} cannot be read at the moment: {self._problem}. Try again.")
+            cursor = self._connection.cursor()
+            self._readers.add(cursor)
+        try:
+            yield cursor
+        except _FATAL as error:
+            raise StoreBusy(f"reading {self._path} was interrupted ({error}). Try again.") from error
+        finally:
+            with self._lock:
+                self._readers.discard(cursor)
+            cursor.close()
+
+    def close(self, wait: float = 10.0) -> None:
+        """Commit what is queued, let readers finish for up to `wait` seconds, checkpoint and close the file."""
+        if not self._closing.is_set():
+            self._closing.set()
+            self._jobs.put(None)
+        self._thread.join()
+        deadline = time.monotonic() + wait
+        while self._readers and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with self._lock:
+            connection = self._connection
+            if connection is not None and not self._readers:
+                try:
+                    connection.execute("CHECKPOINT")
+                except duckdb.Error as error:
+                    # The WAL holds everything; the next opening replays it.
+                    log.warning("closing %s without a checkpoint: %s", self._path, error)
+            self._disconnect("it is closed")
+
+    def _open(self) -> Transaction:
+        """Connect, migrate and find the next sequence number."""
+        try:
+            connection = connect(self._path, self._backups, self._settings)
+        except duckdb.Error as error:
+            raise explain_open_failure(self._path, error) from error
+        try:
+            _schema.migrate(
+                connection, _schema.migrations(), lambda version: self._back_up(connection, version)
+            )
+            newest = one(
+                connection.execute(
+                    "SELECT greatest((SELECT max(seq) FROM votes), (SELECT max(seq) FROM judgments), 0)"
+                ).fetchone()
+            )
+            writer = connection.cursor()
+        except duckdb.Error as error:
+            connection.close()
+            raise explain_open_failure(self._path, error) from error
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            self._connection = connection
+        return Transaction(writer, next_seq=int(newest) + 1)
+
+    def _back_up(self, connection: duckdb.DuckDBPyConnection, version: int) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        copy_database(
+            connection, self._path, self._backups / f"before-schema-{version + 1:04d}-{stamp}.duckdb"
+        )
+
+    def _disconnect(self, problem: str) -> None:
+        """Close every connection; DuckDB keeps a broken database in memory until the last one is gone."""
+        self._problem = problem
+        for reader in self._readers:
+            reader.interrupt()
+            reader.close()
+        self._writer.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _work(self) -> None:
+        held: _Job[Any] | None = None
+        while True:
+            first = held or self._jobs.get()
+            held = None
+            if first is None:
+                return
+            batch = [first]
+            while not first.alone and len(batch) < _BATCH:
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if job is None or job.alone:
+                    held = job
+                    if job is None:
+                        self._jobs.put(None)
+                    break
+                batch.append(job)
+            batch = [job for job in batch if job.answer.set_running_or_notify_cancel()]
+            try:
+                if batch:
+                    self._commit(batch)
+            except _Broken as broken:
+                for job in batch:
+                    if not job.answer.done():
+                        job.answer.set_exception(StoreUnknownOutcome(str(broken)))
+                self._reopen(str(broken))
+
+    def _commit(self, batch: list[_Job[Any]]) -> None:
+        """Run the jobs in one transaction and answer them; raises _Broken where the outcome is not known."""
+        writer, answers = self._writer, []
+        try:
+            writer.start()
+            for job in batch:
+                answers.append(self._run(job, writer))
+        except _FATAL as error:
+            raise _Broken(self._lost(error)) from error
+        except Exception as error:  # noqa: BLE001 - whatever a job raises is its caller's to see
+            writer.roll_back()
+            self._apart(batch, error)
+            return
+        try:
+            writer.commit()
+        except (duckdb.TransactionException, duckdb.ConstraintException) as error:
+            writer.roll_back()
+            self._apart(batch, error)
+            return
+        except duckdb.Error as error:
+            raise _Broken(self._lost(error)) from error
+        for job, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, StoreError):
+                job.answer.set_exception(answer)
+            else:
+                job.answer.set_result(answer)
+
+    def _run(self, job: _Job[T], writer: Transaction) -> T | StoreError:
+        writer.wrote = False
+        try:
+            return job.run(writer)
+        except StoreError as error:
+            if writer.wrote:
+                raise
+            return error
+
+    def _apart(self, batch: list[_Job[Any]], error: Exception) -> None:
+        """After a batch was rolled back: find the bad write by trying each alone."""
+        if len(batch) == 1:
+            batch[0].answer.set_exception(error if isinstance(error, StoreError) else _refused(error))
+            return
+        for job in batch:
+            self._commit([job])
+
+    def _lost(self, error: duckdb.Error) -> str:
+        return (
+            f"the database {self._path} stopped in the middle of a write ({error}). Whether the write was stored is "
+            "not known; send it again. If the disk is full, free some space first."
+        )
+
+    def _reopen(self, problem: str) -> None:
+        """Close and open again, with pauses; writes that come meanwhile are refused, not kept waiting."""
+        log.error("%s", problem)
+        with self._lock:
+            self._disconnect(problem)
+        pause = _FIRST_PAUSE
+        while not self._closing.is_set():
+            try:
+                self._writer = self._open()
+            except StoreError as error:
+                self._problem = str(error)
+                log.error("reopening failed, next try in %.1f s: %s", pause, error)
+            else:
+                log.warning("reopened %s", self._path)
+                return
+            self._refuse_for(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _refuse_for(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                job = self._jobs.get(timeout=left)
+            except queue.Empty:
+                return
+            if job is None:
+                self._jobs.put(None)
+                return
+            job.answer.set_exception(StoreBusy(f"not stored: {self._problem} Send it again later."))
+
+
+def _refused(error: Exception) -> Exception:
+    """What DuckDB refused, as an error of the store; programming errors stay what they are."""
+    if isinstance(error, duckdb.Error):
+        return StoreError(f"the database refused the write: {error}")
+    return error

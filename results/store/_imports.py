@@ -1,0 +1,212 @@
+"""Operations of imports. Rows are staged chunk by chunk, each in a short transaction between votes, and become
+visible all at once when the import is finished."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pyarrow as pa
+
+from results.records import ImportOutcome, ImportRecord, Record, StoredImport, now
+from results.store._operations import Nothing, Operation
+from results.store._transaction import Transaction, one
+from results.store.errors import BadWrite
+
+# Rows that one transaction stages or removes: what a vote may have to wait for.
+CHUNK_ROWS = 20_000
+
+IMPORT_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("battle_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string()),
+        pa.field("version_a", pa.int32(), nullable=False),
+        pa.field("version_b", pa.int32(), nullable=False),
+        pa.field("voter_id", pa.string()),
+        pa.field("judge", pa.string()),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("time", pa.timestamp("us"), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("conversation_a", pa.string()),
+        pa.field("conversation_b", pa.string()),
+    ]
+)
+
+_TABLES = ("votes", "judgments", "battles", "items", "voters")
+
+
+class Chunk(Record):
+    """The number of a chunk of an import, from 0; its rows travel beside it."""
+
+    import_id: UUID
+    number: int
+
+
+class ImportId(Record):
+    """Which import."""
+
+    import_id: UUID
+
+
+class Finish(Record):
+    """An import whose `chunks` chunks have all been sent."""
+
+    import_id: UUID
+    chunks: int
+
+
+def _begin(tx: Transaction, record: ImportRecord) -> StoredImport:
+    """Start an import; one that is done already is returned as it is, with its state."""
+    stored = _stored(tx, record.id)
+    if stored is not None:
+        return stored
+    tx.insert(
+        "imports",
+        {**record.model_dump(), "state": "running", "chunks": 0, "added": 0, "known": 0},
+    )
+    return StoredImport(**record.model_dump(), state="running", added=0, known=0, finished_at=None)
+
+
+def _stored(tx: Transaction, import_id: UUID) -> StoredImport | None:
+    found = [stored for stored in _list(tx, Nothing()) if stored.id == import_id]
+    return found[0] if found else None
+
+
+def _stage(tx: Transaction, chunk: Chunk, rows: pa.Table) -> None:
+    row = tx.row("SELECT state, chunks, source FROM imports WHERE id = ?", chunk.import_id)
+    if row is None or row[0] != "running":
+        raise BadWrite(f"the import {chunk.import_id} is not running: start it again")
+    done, source = row[1:]
+    if chunk.number < done:
+        return
+    if chunk.number > done:
+        raise BadWrite(f"chunk {chunk.number} of the import {chunk.import_id} came before chunk {done}")
+    first = tx.take_seq(rows.num_rows)
+    rows = rows.append_column("seq", pa.array(range(first, first + rows.num_rows), pa.int64()))
+    with tx.table("staged_rows", rows):
+        _check(tx)
+        added = (
+            _stage_judgments(tx, chunk.import_id) if source == "judge" else _stage_votes(tx, chunk.import_id)
+        )
+        _stage_battles(tx, chunk.import_id)
+    tx.write(
+        "UPDATE imports SET chunks = chunks + 1, added = added + ?, known = known + ? WHERE id = ?",
+        added, rows.num_rows - added, chunk.import_id,
+    )  # fmt: skip
+
+
+def _check(tx: Transaction) -> None:
+    unknown = tx.row(
+        "SELECT v FROM (SELECT version_a AS v FROM staged_rows UNION SELECT version_b FROM staged_rows) "
+        "WHERE v NOT IN (SELECT version_key FROM model_versions)"
+    )
+    if unknown is not None:
+        raise BadWrite(f"there is no model version {unknown[0]}: write it first (upsert_model_versions)")
+    bad = tx.row("SELECT verdict FROM staged_rows WHERE verdict NOT IN ('a', 'b', 'tie', 'both_bad')")
+    if bad is not None:
+        raise BadWrite(f"{bad[0]!r} is no verdict: a, b, tie or both_bad")
+    ids = tx.row(
+        "SELECT coalesce(nullif(list_filter([id, battle_id, voter_id], x -> x IS NOT NULL AND "
+        "TRY_CAST(x AS UUID) IS NULL), [])[1], '') AS wrong FROM staged_rows WHERE wrong <> ''"
+    )
+    if ids is not None:
+        raise BadWrite(f"{ids[0]!r} is no UUID")
+
+
+def _stage_votes(tx: Transaction, import_id: UUID) -> int:
+    tx.write(
+        "INSERT INTO voters (id, origin, import_id, created_at) "
+        "SELECT DISTINCT voter_id::UUID, 'import', ?::UUID, ?::TIMESTAMP FROM staged_rows WHERE voter_id IS NOT NULL "
+        "ON CONFLICT DO NOTHING",
+        import_id, now(),
+    )  # fmt: skip
+    return tx.write(
+        "INSERT INTO votes (id, battle_id, voter_id, verdict, version_a, version_b, category, language, seq, time, "
+        "changed_at, import_id) "
+        "SELECT id::UUID, battle_id::UUID, voter_id::UUID, verdict, version_a, version_b, category, language, seq, "
+        "time, time, ?::UUID FROM staged_rows ORDER BY seq ON CONFLICT DO NOTHING",
+        import_id,
+    )
+
+
+def _stage_judgments(tx: Transaction, import_id: UUID) -> int:
+    names = [name for (name,) in tx.rows("SELECT DISTINCT coalesce(judge, '') FROM staged_rows ORDER BY ALL")]
+    for name in names:
+        if tx.row("SELECT 1 FROM judges WHERE name = ?", name) is None:
+            key = int(one(tx.row("SELECT coalesce(max(judge_key), 0) + 1 FROM judges")))
+            tx.insert("judges", {"judge_key": key, "name": name, "created_at": now()})
+    return tx.write(
+        "INSERT INTO judgments (id, battle_id, judge_key, verdict, version_a, version_b, category, language, seq, "
+        "time, import_id) "
+        "SELECT r.id::UUID, battle_id::UUID, g.judge_key, verdict, version_a, version_b, category, language, seq, "
+        "time, ?::UUID FROM staged_rows r JOIN judges g ON g.name = coalesce(r.judge, '') ORDER BY seq "
+        "ON CONFLICT DO NOTHING",
+        import_id,
+    )
+
+
+def _stage_battles(tx: Transaction, import_id: UUID) -> None:
+    tx.write(
+        "INSERT INTO items (id, text, category, language, origin, import_id, created_at) "
+        "SELECT DISTINCT ON (prompt) sha256(prompt)[:32]::UUID, prompt, category, language, 'import', ?::UUID, "
+        "?::TIMESTAMP FROM staged_rows WHERE prompt IS NOT NULL ORDER BY seq ON CONFLICT DO NOTHING",
+        import_id, now(),
+    )  # fmt: skip
+    tx.write(
+        "INSERT INTO battles (id, item_id, version_a, version_b, mode, state, category, language, conversation_a, "
+        "conversation_b, import_id, created_at) "
+        "SELECT DISTINCT ON (battle_id) battle_id::UUID, sha256(prompt)[:32]::UUID, version_a, version_b, 'import', "
+        "'done', category, language, conversation_a, conversation_b, ?::UUID, time FROM staged_rows "
+        "ORDER BY seq ON CONFLICT DO NOTHING",
+        import_id,
+    )
+
+
+def _finish(tx: Transaction, finish: Finish) -> ImportOutcome:
+    stored = _stored(tx, finish.import_id)
+    if stored is None:
+        raise BadWrite(f"there is no import {finish.import_id}: start it again")
+    if stored.state == "running":
+        chunks = one(tx.row("SELECT chunks FROM imports WHERE id = ?", finish.import_id))
+        if chunks != finish.chunks:
+            raise BadWrite(f"the import {finish.import_id} has {chunks} of its {finish.chunks} chunks")
+        tx.write("UPDATE imports SET state = 'done', finished_at = ? WHERE id = ?", now(), finish.import_id)
+        tx.write(
+            "INSERT INTO pair_counts SELECT version_a, version_b, source, judge, category, language, verdict, "
+            "count(*) FROM comparisons WHERE import_id = ? AND excluded IS NULL GROUP BY ALL "
+            "ON CONFLICT DO UPDATE SET n = n + excluded.n",
+            finish.import_id,
+        )
+    return ImportOutcome(import_id=stored.id, added=stored.added, known=stored.known)
+
+
+def _discard_some(tx: Transaction, payload: ImportId) -> bool:
+    """Remove up to CHUNK_ROWS rows of an import that is not done; true when nothing of it is left."""
+    row = tx.row("SELECT state FROM imports WHERE id = ?", payload.import_id)
+    if row is None or row[0] == "done":
+        return True
+    for table in _TABLES:
+        # rowid keeps each step short; the rows of one import lie together.
+        removed = tx.write(
+            f"DELETE FROM {table} WHERE rowid IN "  # noqa: S608
+            f"(SELECT rowid FROM {table} WHERE import_id = ? LIMIT {CHUNK_ROWS})",
+            payload.import_id,
+        )
+        if removed:
+            return False
+    tx.write("DELETE FROM imports WHERE id = ?", payload.import_id)
+    return True
+
+
+def _list(tx: Transaction, payload: Nothing) -> list[StoredImport]:
+    columns = list(StoredImport.model_fields)
+    rows = tx.rows(f"SELECT {', '.join(columns)} FROM imports ORDER BY created_at, id")  # noqa: S608
+    return [StoredImport.model_validate(dict(zip(columns, row, strict=True))) for row in rows]
+
+
+BEGIN_IMPORT = Operation("begin_import", ImportRecord, StoredImport, _begin)
+STAGE_CHUNK = Operation("stage_chunk", Chunk, None, _stage, kind="write alone", takes_rows=True, timeout=300)
+FINISH_IMPORT = Operation("finish_import", Finish, ImportOutcome, _finish, kind="write alone", timeout=300)
+DISCARD_IMPORT = Operation("discard_import", ImportId, bool, _discard_some, kind="write alone", timeout=300)
+IMPORTS = Operation("imports", Nothing, list[StoredImport], _list, kind="read")

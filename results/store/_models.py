@@ -1,0 +1,85 @@
+"""Operations on models and their versions."""
+
+from __future__ import annotations
+
+import json
+
+from results.records import ModelVersion, ModelVersionRecord, ModelVersionRef, Record, now
+from results.store._operations import Nothing, Operation
+from results.store._transaction import Transaction, one
+from results.store.errors import BadWrite
+
+
+class ModelVersions(Record):
+    """Model versions to be found or made, in order."""
+
+    versions: list[ModelVersionRecord]
+
+
+def _upsert(tx: Transaction, payload: ModelVersions) -> list[ModelVersionRef]:
+    return [_upsert_one(tx, version) for version in payload.versions]
+
+
+def _upsert_one(tx: Transaction, version: ModelVersionRecord) -> ModelVersionRef:
+    row = tx.row("SELECT model_key FROM models WHERE name = ?", version.model)
+    if row is None:
+        model_key = int(one(tx.row("SELECT coalesce(max(model_key), 0) + 1 FROM models")))
+        tx.insert("models", {"model_key": model_key, "name": version.model, "created_at": now()})
+    else:
+        model_key = int(row[0])
+    known = tx.row(
+        "SELECT version_key, number, owner FROM model_versions WHERE model_key = ? AND digest = ?",
+        model_key,
+        version.digest,
+    )
+    if known is not None:
+        # Content is immutable; who looks after an entry is not. An import never takes one over.
+        if known[2] != version.owner and version.owner != "import":
+            tx.write("UPDATE model_versions SET owner = ? WHERE version_key = ?", version.owner, known[0])
+        key, number = int(known[0]), int(known[1])
+    else:
+        key = int(one(tx.row("SELECT coalesce(max(version_key), 0) + 1 FROM model_versions")))
+        number = int(
+            one(
+                tx.row(
+                    "SELECT coalesce(max(number), 0) + 1 FROM model_versions WHERE model_key = ?", model_key
+                )
+            )
+        )
+        tx.insert(
+            "model_versions",
+            {
+                "version_key": key,
+                "model_key": model_key,
+                "number": number,
+                "digest": version.digest,
+                "spec": json.dumps(version.spec, ensure_ascii=False),
+                "owner": version.owner,
+                "created_at": now(),
+            },
+        )
+    return ModelVersionRef(version_key=key, model=version.model, number=number, digest=version.digest)
+
+
+def _list(tx: Transaction, payload: Nothing) -> list[ModelVersion]:
+    rows = tx.rows(
+        "SELECT v.version_key, m.name, v.number, v.digest, v.spec, v.owner, v.created_at "
+        "FROM model_versions v JOIN models m USING (model_key) ORDER BY v.version_key"
+    )
+    return [
+        ModelVersion(
+            version_key=key, model=name, number=number, digest=digest, spec=json.loads(spec), owner=owner,
+            created_at=created_at,
+        )
+        for key, name, number, digest, spec, owner, created_at in rows
+    ]  # fmt: skip
+
+
+def require_version(tx: Transaction, version_key: int) -> None:
+    """Raise BadWrite unless the store knows the model version."""
+    if tx.row("SELECT 1 FROM model_versions WHERE version_key = ?", version_key) is None:
+        raise BadWrite(f"there is no model version {version_key}: write it first (upsert_model_versions)")
+
+
+UPSERT_MODEL_VERSIONS = Operation("upsert_model_versions", ModelVersions, list[ModelVersionRef], _upsert)
+LIST_MODEL_VERSIONS = Operation("model_versions", Nothing, list[ModelVersion], _list, kind="read")

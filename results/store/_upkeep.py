@@ -1,0 +1,84 @@
+"""Operations that look after the whole database: checks, recounts, backups."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from uuid import uuid4
+
+from results.records import Record
+from results.store import _counting
+from results.store._database import Database
+from results.store._opening import copy_database
+from results.store._operations import Nothing, Operation
+from results.store._transaction import Transaction, one
+from results.store.errors import BadWrite
+
+
+class BackupTo(Record):
+    """The absolute path of a backup to be made."""
+
+    path: Path
+
+
+_ORPHANS = {
+    "votes without their battle": "SELECT count(*) FROM votes WHERE battle_id NOT IN (SELECT id FROM battles)",
+    "votes without their voter": "SELECT count(*) FROM votes WHERE voter_id IS NOT NULL "
+    "AND voter_id NOT IN (SELECT id FROM voters)",
+    "judgments without their battle": "SELECT count(*) FROM judgments WHERE battle_id NOT IN (SELECT id FROM battles)",
+    "generations without their battle": "SELECT count(*) FROM generations "
+    "WHERE battle_id NOT IN (SELECT id FROM battles)",
+    "turns without their battle": "SELECT count(*) FROM turns WHERE battle_id NOT IN (SELECT id FROM battles)",
+    "battles of unknown model versions": "SELECT count(*) FROM battles "
+    "WHERE version_a NOT IN (SELECT version_key FROM model_versions) "
+    "OR version_b NOT IN (SELECT version_key FROM model_versions)",
+    "comparisons that share a sequence number": "SELECT count(*) FROM "
+    "(SELECT seq FROM (SELECT seq FROM votes UNION ALL SELECT seq FROM judgments) GROUP BY seq HAVING count(*) > 1)",
+    "votes that count although a side failed": "SELECT count(*) FROM votes v JOIN battles b ON b.id = v.battle_id "
+    "WHERE v.excluded IS NULL AND b.failed_side IS NOT NULL",
+}
+
+
+def _check(tx: Transaction, payload: Nothing) -> list[str]:
+    problems = [
+        f"pair_counts holds {kept} instead of {true} for versions {version_a} and {version_b}, {source} {judge!r}, "
+        f"category {category!r}, language {language!r}, verdict {verdict}"
+        for version_a, version_b, source, judge, category, language, verdict, kept, true in _counting.differences(
+            tx
+        )
+    ]
+    for what, sql in _ORPHANS.items():
+        if count := int(one(tx.row(sql))):
+            problems.append(f"{count} {what}")
+    return problems
+
+
+def _rebuild(tx: Transaction, payload: Nothing) -> None:
+    """Correct what differs rather than deleting and inserting the same keys in one transaction, which DuckDB's
+    key check does not allow."""
+    for *key, _, true in _counting.differences(tx):
+        tx.write("INSERT INTO pair_counts VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = excluded.n",
+                 *key, true)  # fmt: skip
+
+
+def _backup(database: Database, payload: BackupTo) -> None:
+    target = payload.path
+    if not target.is_absolute() or not target.parent.is_dir():
+        raise BadWrite(f"cannot back up to {target}: its folder does not exist")
+    if target.exists():
+        raise BadWrite(f"{target} exists already: choose another name or remove it first")
+    # DuckDB may write to the backups folder only; the copy appears under its name when it is complete.
+    copy = database.backups / f".{uuid4().hex}.duckdb"
+    try:
+        with database.reading() as cursor:
+            copy_database(cursor, database.path, copy)
+        shutil.move(copy, target)
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+CHECK = Operation("check", Nothing, list[str], _check, kind="read", timeout=600)
+REBUILD_PAIR_COUNTS = Operation(
+    "rebuild_pair_counts", Nothing, None, _rebuild, kind="write alone", timeout=600
+)
+BACKUP = Operation("backup", BackupTo, None, _backup, kind="whole database", timeout=600)
