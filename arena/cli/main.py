@@ -7,7 +7,7 @@ import sys
 import click
 import typer
 
-from arena.cli import leaderboard, votes
+from arena.cli import leaderboard, models, votes
 from arena.cli import format as format_
 from arena.cli._common import BAD_USAGE, FAILED, BadInput, WorkFailed, console
 
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(votes.app, name="votes")
 app.add_typer(format_.app, name="format")
+app.add_typer(models.app, name="models")
 app.command(name="leaderboard")(leaderboard.leaderboard)
 
 

@@ -42,6 +42,12 @@ class OverContext(EngineError):
     kind = "over_context"
 
 
+class BrokenAnswer(EngineError):
+    """The answer broke off before its end, or came as something that cannot be understood."""
+
+    kind = "broken"
+
+
 class Sampling(BaseModel):
     """Sampling parameters. `None` leaves the choice to the model version's defaults, then to the engine."""
 

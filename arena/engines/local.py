@@ -1,0 +1,185 @@
+"""The local engine: one model version on a worker process, seen through `Engine`."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from arena.engines.base import (
+    Chunk,
+    EngineError,
+    EngineRejected,
+    EngineTimedOut,
+    EngineUnavailable,
+    Finished,
+    Generation,
+    GenerationRequest,
+    OverContext,
+    TextDelta,
+)
+from arena.engines.cores import CoreGate
+from arena.engines.framing import framed
+from arena.engines.protocol import Delta, Ended, FromWorker, Ready, Refused, Start, Started
+from arena.engines.spec import ModelSpec
+from arena.engines.worker_process import WorkerProcess, WorkerState
+
+ERRORS: dict[str, type[EngineError]] = {
+    error.kind: error for error in (EngineError, EngineRejected, EngineUnavailable, OverContext)
+}
+
+
+class LocalEngine:
+    """Answers for one model version on local weights. Several engines may share one worker."""
+
+    def __init__(self, spec: ModelSpec, worker: WorkerProcess, gate: CoreGate) -> None:
+        self.spec = spec
+        self.worker = worker
+        self._gate = gate
+        self._key = worker.name
+        gate.register(self._key, worker.use_threads)
+
+    @property
+    def state(self) -> WorkerState:
+        """Whether the weights are loaded, or why they are not."""
+        return self.worker.state
+
+    async def load(self) -> Ready:
+        """Load the weights now rather than at the first request. Raises `EngineUnavailable`."""
+        # Shielded: a caller that gives up must not cancel the load for the others.
+        return await asyncio.shield(asyncio.wrap_future(self.worker.load()))
+
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+        """Text as it is generated, then one `Finished` (see `Engine.stream`).
+
+        The request's timeout counts from the moment the weights are loaded. Closing the stream stops the
+        worker within one token.
+        """
+        start = self._start_message(request)
+        asked_at = time.monotonic()
+        ready = await self.load()
+        clock = _Clock(request.timeout, self.spec.name)
+        ticket = self._gate.enter(self._key) if ready.device == "cpu" else None
+        identity: int | None = None
+        try:
+            if ticket is not None:
+                await clock.wait(asyncio.wrap_future(ticket.admitted), "for a free core")
+            inbox: asyncio.Queue[FromWorker | EngineUnavailable] = asyncio.Queue()
+            identity = self.worker.start(start, _into(inbox))
+            async for chunk in self._chunks(inbox, clock, loading=clock.began - asked_at):
+                yield chunk
+        finally:
+            if identity is not None:
+                self.worker.cancel(identity)
+            if ticket is not None:
+                self._gate.leave(ticket)
+
+    async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """Answers to many requests, in order; they share the worker's batches. The first error is raised."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._whole(request)) for request in requests]
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def close(self) -> None:
+        """End the worker process, and with it the answers of all engines that share it."""
+        await asyncio.to_thread(self.worker.stop)
+
+    async def _whole(self, request: GenerationRequest) -> Generation:
+        async for chunk in self.stream(request):
+            if isinstance(chunk, Finished):
+                return chunk.generation
+        raise EngineError("the stream ended without a result")
+
+    def _start_message(self, request: GenerationRequest) -> Start:
+        if (request.conversation is None) == (request.text is None):
+            raise EngineRejected("a request holds either a conversation or raw text")
+        conversation = framed(self.spec, request.conversation) if request.conversation is not None else None
+        return Start(
+            id=0,
+            conversation=conversation,
+            text=request.text,
+            sampling=request.sampling.over(self.spec.sampling),
+            stop=request.stop,
+            seed=request.seed if request.seed is not None else secrets.randbits(32),
+        )
+
+    async def _chunks(
+        self, inbox: asyncio.Queue[FromWorker | EngineUnavailable], clock: _Clock, loading: float
+    ) -> AsyncIterator[Chunk]:
+        started: Started | None = None
+        first: float | None = None
+        text: list[str] = []
+        while True:
+            message = await clock.wait(inbox.get(), "for the next token")
+            match message:
+                case Started():
+                    started = message
+                case Delta():
+                    first = first if first is not None else clock.elapsed()
+                    text.append(message.text)
+                    yield TextDelta(text=message.text)
+                case Refused():
+                    raise ERRORS[message.kind](f"{self.spec.name}: {message.message}")
+                case EngineUnavailable():
+                    raise message
+                case Ended():
+                    assert started is not None
+                    yield Finished(
+                        generation=_generation("".join(text), started, message, first, clock, loading)
+                    )
+                    return
+
+
+def _generation(
+    text: str, started: Started, ended: Ended, first: float | None, clock: _Clock, loading: float
+) -> Generation:
+    log: dict[str, Any] = {**started.log, "loading_seconds": round(loading, 3)}
+    return Generation(
+        text=text,
+        finish_reason=ended.finish_reason,
+        prompt_tokens=started.prompt_tokens,
+        completion_tokens=ended.completion_tokens,
+        time_to_first_token=first,
+        duration=clock.elapsed(),
+        rendered_prompt=started.rendered_prompt,
+        rendered_by="engine",
+        prompt_log=log,
+        sampling=started.sampling,
+    )
+
+
+def _into(inbox: asyncio.Queue[FromWorker | EngineUnavailable]) -> Any:
+    """A sink for another thread's messages that puts them into this event loop's queue."""
+    loop = asyncio.get_running_loop()
+
+    def put(message: FromWorker | EngineUnavailable) -> None:
+        if not loop.is_closed():  # a caller that ended its loop reads no more
+            loop.call_soon_threadsafe(inbox.put_nowait, message)
+
+    return put
+
+
+class _Clock:
+    """Time since a request could begin, and its deadline."""
+
+    def __init__(self, timeout: float | None, name: str) -> None:
+        self.began = time.monotonic()
+        self._timeout = timeout
+        self._name = name
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+    async def wait(self, awaitable: Any, what: str) -> Any:
+        left = None if self._timeout is None else max(0.0, self._timeout - self.elapsed())
+        try:
+            return await asyncio.wait_for(awaitable, left)
+        except TimeoutError:
+            raise EngineTimedOut(
+                f"{self._name} did not finish within {self._timeout:g} seconds (it was waiting {what})"
+            ) from None

@@ -1,0 +1,173 @@
+"""From `start` messages to text: rendering, decoding, stop strings. Runs in worker processes only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Sequence as Ids
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from arena.engines.base import FinishReason
+from arena.engines.local_decode import Decoder, Sequence
+from arena.engines.local_model import LoadedModel
+from arena.engines.local_prompt import CannotRender, Rendered, encode_text, render
+from arena.engines.local_sampling import TokenSampler, effective
+from arena.engines.protocol import Delta, Ended, FromWorker, Refused, Start, Started
+from arena.engines.text_stream import StopStrings, TextDecoder
+
+log = logging.getLogger("arena.worker")
+
+
+class _Refuse(Exception):
+    def __init__(self, kind: Any, message: str) -> None:
+        super().__init__(message)
+        self.refused = {"kind": kind, "message": message}
+
+
+@dataclass
+class _Answer:
+    sequence: Sequence
+    decoder: TextDecoder
+    stops: StopStrings
+
+
+class Answers:
+    """The answers in the making on one model. Call `step` while `busy`; messages go to `send`."""
+
+    def __init__(
+        self, loaded: LoadedModel, versions: dict[str, str], send: Callable[[FromWorker], None]
+    ) -> None:
+        self._loaded = loaded
+        self._versions = versions
+        self._send = send
+        self._decoder = Decoder(loaded)
+        self._answers: dict[int, _Answer] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to generate."""
+        return self._decoder.busy
+
+    def use_threads(self, count: int) -> None:
+        """Compute with this many threads from now on."""
+        torch.set_num_threads(count)
+
+    def start(self, message: Start) -> None:
+        """Render the prompt, check that it fits, and queue the answer."""
+        try:
+            self._begin(message)
+        except _Refuse as refuse:
+            self._send(Refused(id=message.id, **refuse.refused))
+        except Exception as error:  # one request that breaks a library must not end the others' answers
+            log.exception("request %d cannot be started", message.id)
+            self._send(
+                Refused(id=message.id, kind="error", message=f"{type(error).__name__}: {str(error)[:300]}")
+            )
+
+    def cancel(self, identity: int) -> None:
+        """Stop generating; what had been generated stays sent."""
+        answer = self._answers.get(identity)
+        if answer is not None:
+            self._decoder.cancel(answer.sequence)
+            self._end(answer, "cancelled")
+
+    def step(self) -> None:
+        """One token for every running answer."""
+        try:
+            for step in self._decoder.step():
+                self._one_token(self._answers[step.sequence.id], step.token, step.end)
+        except (torch.OutOfMemoryError, MemoryError):
+            log.exception("out of memory while decoding")
+            self._give_up("the machine has no memory left for these answers: shorten them, or ask for fewer")
+
+    def _begin(self, message: Start) -> None:
+        rendered = self._rendered(message)
+        prompt, context = len(rendered.ids), self._loaded.context_length
+        room = context - prompt
+        asked = message.sampling.max_tokens
+        if room < 1 or (asked is not None and asked > room):
+            wanted = f" and {asked:,} for the answer make {prompt + asked:,}" if asked else ""
+            raise _Refuse(
+                "over_context",
+                f"the prompt's {prompt:,} tokens{wanted}; the model's context holds {context:,} tokens. "
+                "Shorten the conversation or ask for fewer tokens.",
+            )
+        sampling = effective(message.sampling, self._loaded.model.generation_config, room)
+        sequence = Sequence(
+            id=message.id,
+            ids=rendered.ids,
+            sampler=TokenSampler(sampling, message.seed),
+            max_tokens=sampling.max_tokens or room,
+            adapter=message.adapter,
+        )
+        tokenizer = self._loaded.tokenizer
+        self._answers[message.id] = _Answer(
+            sequence=sequence, decoder=TextDecoder(self._decode), stops=StopStrings(message.stop)
+        )
+        stop_tokens = [tokenizer.convert_ids_to_tokens(i) for i in sorted(self._loaded.stop_ids)]
+        self._send(
+            Started(
+                id=message.id,
+                rendered_prompt=rendered.text,
+                prompt_tokens=prompt,
+                sampling=sampling,
+                log={
+                    **rendered.log,
+                    "prompt_tokens": prompt,
+                    "stop_tokens": stop_tokens,
+                    "stop_strings": list(message.stop),
+                    "seed": message.seed,
+                    "device": self._loaded.device.type,
+                    "dtype": str(self._loaded.dtype).removeprefix("torch."),
+                    "versions": self._versions,
+                },
+            )
+        )
+        self._decoder.add(sequence)
+
+    def _rendered(self, message: Start) -> Rendered:
+        tokenizer = self._loaded.tokenizer
+        if message.conversation is not None:
+            try:
+                rendered = render(tokenizer, message.conversation)
+            except CannotRender as error:
+                raise _Refuse("rejected", str(error)) from error
+        else:
+            rendered = encode_text(tokenizer, message.text or "")
+        if not rendered.ids:
+            raise _Refuse("rejected", "the prompt is empty: there is nothing to continue")
+        return rendered
+
+    def _decode(self, ids: Ids[int]) -> str:
+        text: str = self._loaded.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def _one_token(self, answer: _Answer, token: int, end: FinishReason | None) -> None:
+        text = "" if end == "stop" else answer.stops.add(answer.decoder.add(token))
+        if end is not None and not answer.stops.stopped:
+            text += answer.stops.add(answer.decoder.finish())
+            text += answer.stops.finish()
+        if text:
+            sequence = answer.sequence
+            self._send(Delta(id=sequence.id, text=text, tokens=sequence.generated))
+        if answer.stops.stopped:
+            answer.sequence.finished = True
+            self._end(answer, "stop")
+        elif end is not None:
+            self._end(answer, end)
+
+    def _end(self, answer: _Answer, reason: FinishReason) -> None:
+        sequence = answer.sequence
+        del self._answers[sequence.id]
+        self._send(Ended(id=sequence.id, finish_reason=reason, completion_tokens=sequence.generated))
+
+    def _give_up(self, message: str) -> None:
+        for identity in self._answers:
+            self._send(Refused(id=identity, kind="unavailable", message=message))
+        self._answers.clear()
+        self._decoder = Decoder(self._loaded)

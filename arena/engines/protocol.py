@@ -1,0 +1,159 @@
+"""What is said between the arena and a worker process: validated messages in length-prefixed JSON frames.
+
+A frame is its length (4 bytes, big endian) and that many bytes of UTF-8 JSON. Requests go to the worker's
+standard input, replies come from its standard output; the end of its input tells a worker to end.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from arena.engines.base import FinishReason, Sampling
+from arena.engines.spec import Quantisation
+from prompt_formats.conversation import Conversation
+
+LONGEST_FRAME = 256 * 1024 * 1024
+_LENGTH = struct.Struct(">I")
+
+
+class ProtocolError(Exception):
+    """The other side sent something that is no message of this protocol."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WorkerConfig(_Message):
+    """What a worker is to load: the first message it gets."""
+
+    type: Literal["config"] = "config"
+    path: Path
+    quantisation: Quantisation = "none"
+    context_length: int | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class Start(_Message):
+    """Begin to answer. `sampling` is complete as far as the model version and the request set it."""
+
+    type: Literal["start"] = "start"
+    id: int
+    conversation: Conversation | None = None
+    text: str | None = None
+    sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    seed: int
+    adapter: str | None = None
+
+
+class Cancel(_Message):
+    """Stop answering `id`; an `ended` with reason `cancelled` follows unless it had ended already."""
+
+    type: Literal["cancel"] = "cancel"
+    id: int
+
+
+class Threads(_Message):
+    """Use this many torch threads from the next token on."""
+
+    type: Literal["threads"] = "threads"
+    count: int = Field(ge=1)
+
+
+class Loading(_Message):
+    """What the worker is doing before it is ready, in words for people."""
+
+    type: Literal["loading"] = "loading"
+    stage: str
+
+
+class Ready(_Message):
+    """The weights are loaded. `memory` is their size in bytes, `context_length` in tokens."""
+
+    type: Literal["ready"] = "ready"
+    device: str
+    dtype: str
+    memory: int
+    context_length: int
+    versions: dict[str, str]
+
+
+class Failed(_Message):
+    """The model cannot be loaded; the worker ends."""
+
+    type: Literal["failed"] = "failed"
+    reason: str
+
+
+class Started(_Message):
+    """The prompt is rendered and fits: what the model sees."""
+
+    type: Literal["started"] = "started"
+    id: int
+    rendered_prompt: str
+    prompt_tokens: int
+    sampling: Sampling
+    log: dict[str, Any]
+
+
+class Delta(_Message):
+    """More text of answer `id`; `tokens` is how many have been generated for it so far."""
+
+    type: Literal["delta"] = "delta"
+    id: int
+    text: str
+    tokens: int
+
+
+class Ended(_Message):
+    """Answer `id` is complete or was cancelled."""
+
+    type: Literal["ended"] = "ended"
+    id: int
+    finish_reason: FinishReason
+    completion_tokens: int
+
+
+class Refused(_Message):
+    """Answer `id` cannot be given; `kind` is an `EngineError`'s."""
+
+    type: Literal["refused"] = "refused"
+    id: int
+    kind: Literal["error", "rejected", "over_context", "unavailable"]
+    message: str
+
+
+ToWorker = WorkerConfig | Start | Cancel | Threads
+FromWorker = Loading | Ready | Failed | Started | Delta | Ended | Refused
+
+TO_WORKER: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
+FROM_WORKER: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])
+
+
+def write_message(stream: BinaryIO, message: ToWorker | FromWorker) -> None:
+    """Write one frame and flush it."""
+    body = message.model_dump_json().encode()
+    stream.write(_LENGTH.pack(len(body)) + body)
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """The next frame's bytes, or None where the stream ended. Raises `ProtocolError` where it ended inside one."""
+    head = stream.read(_LENGTH.size)
+    if not head:
+        return None
+    if len(head) < _LENGTH.size:
+        raise ProtocolError("the stream ended inside a frame's length")
+    (length,) = _LENGTH.unpack(head)
+    if length > LONGEST_FRAME:
+        raise ProtocolError(f"a frame of {length} bytes: this is no message of the worker protocol")
+    body = stream.read(length)
+    if len(body) < length:
+        raise ProtocolError(f"the stream ended after {len(body)} of a frame's {length} bytes")
+    return body

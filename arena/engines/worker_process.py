@@ -1,0 +1,254 @@
+"""The arena's end of a worker process: starting it, talking to it, noticing its death.
+
+Threads, not asyncio, carry the pipes, so that one worker serves callers on any event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, Literal, cast
+
+from pydantic import ValidationError
+
+import arena.engines
+from arena.engines.base import EngineUnavailable
+from arena.engines.protocol import (
+    FROM_WORKER,
+    Cancel,
+    Ended,
+    Failed,
+    FromWorker,
+    Loading,
+    ProtocolError,
+    Ready,
+    Refused,
+    Start,
+    Threads,
+    ToWorker,
+    WorkerConfig,
+    read_frame,
+    write_message,
+)
+
+log = logging.getLogger(__name__)
+
+Phase = Literal["unloaded", "loading", "ready", "failed"]
+Sink = Callable[[FromWorker | EngineUnavailable], None]
+
+RETRY_FAILED_AFTER = 5.0
+"""Seconds for which a failed load is not tried again: several waiting callers get one answer."""
+UNRESPONSIVE_AFTER = 120.0
+"""Seconds after which a worker that does not obey a cancel is killed."""
+LONGEST_LOG = 1_000_000
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """Where a worker stands. `detail` is the stage of loading, or why it failed; `ready` what it loaded."""
+
+    phase: Phase
+    detail: str = ""
+    ready: Ready | None = None
+
+
+class WorkerProcess:
+    """One set of weights in a process of its own, started when it is needed.
+
+    After a crash the next request starts it again. Methods may be called from any thread.
+    """
+
+    def __init__(self, name: str, config: WorkerConfig, log_file: Path | None = None) -> None:
+        self.name = name
+        self.config = config
+        self.tokens_generated = 0
+        self.state = WorkerState("unloaded")
+        self._log_file = log_file
+        self._lock = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._outbox: queue.SimpleQueue[ToWorker | None] = queue.SimpleQueue()
+        self._loaded: Future[Ready] = Future()
+        self._failed_at = -RETRY_FAILED_AFTER
+        self._next_id = 0
+        self._sinks: dict[int, Sink] = {}
+        self._cancelling: dict[int, threading.Timer] = {}
+        self._threads = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while the worker runs."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def load(self) -> Future[Ready]:
+        """Start the worker unless it runs. The future ends with what it loaded, or `EngineUnavailable`."""
+        with self._lock:
+            if self._process is None and time.monotonic() - self._failed_at >= RETRY_FAILED_AFTER:
+                self._spawn()
+            return self._loaded
+
+    def start(self, request: Start, sink: Sink) -> int:
+        """Begin an answer on a loaded worker; `sink` gets its messages, from another thread. Returns its id."""
+        with self._lock:
+            if self._process is None:
+                raise self._gone("ended before this answer began")
+            self._next_id += 1
+            identity = self._next_id
+            self._sinks[identity] = sink
+            self._outbox.put(request.model_copy(update={"id": identity}))
+            return identity
+
+    def cancel(self, identity: int) -> None:
+        """Stop an answer; its sink gets nothing more. Nothing happens where it has ended already."""
+        with self._lock:
+            if self._sinks.pop(identity, None) is None or self._process is None:
+                return
+            self._outbox.put(Cancel(id=identity))
+            timer = threading.Timer(UNRESPONSIVE_AFTER, self._kill_unresponsive, (self._process,))
+            timer.daemon = True
+            self._cancelling[identity] = timer
+            timer.start()
+
+    def use_threads(self, count: int) -> None:
+        """Let the worker compute with `count` threads."""
+        with self._lock:
+            if count != self._threads and self._process is not None:
+                self._threads = count
+                self._outbox.put(Threads(count=count))
+
+    def stop(self) -> None:
+        """End the process and free its memory; answers in the making get `EngineUnavailable`."""
+        with self._lock:
+            process = self._process
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        self._ended(process)
+
+    def _spawn(self) -> None:
+        root = Path(arena.engines.__file__).parents[2]
+        path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": path,
+            "HF_HUB_OFFLINE": "1",  # the files are here already: loading must not wait for a network
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "TQDM_DISABLE": "1",
+        }
+        with self._open_log() as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "arena.engines.local_worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+            )
+        self._process, self._threads = process, 0
+        self._loaded, self._outbox = Future(), queue.SimpleQueue()
+        self.state = WorkerState("loading", "starting")
+        self._outbox.put(self.config)
+        for target, args in ((self._write, (process, self._outbox)), (self._read, (process,))):
+            threading.Thread(target=target, args=args, name=f"worker {self.name}", daemon=True).start()
+
+    def _open_log(self) -> IO[bytes]:
+        if self._log_file is None:
+            return open(os.devnull, "wb")
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        long = self._log_file.exists() and self._log_file.stat().st_size > LONGEST_LOG
+        return self._log_file.open("wb" if long else "ab")
+
+    @staticmethod
+    def _write(process: subprocess.Popen[bytes], outbox: queue.SimpleQueue[ToWorker | None]) -> None:
+        stream = cast(BinaryIO, process.stdin)
+        while (message := outbox.get()) is not None:
+            try:
+                write_message(stream, message)
+            except (BrokenPipeError, ValueError):  # it died, or was closed: the reading side tells everyone
+                return
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        stream = cast(BinaryIO, process.stdout)
+        try:
+            while (frame := read_frame(stream)) is not None:
+                self._receive(FROM_WORKER.validate_json(frame))
+        except (ProtocolError, ValidationError) as error:
+            log.error("worker %s sent what cannot be understood and is ended: %s", self.name, error)
+            process.kill()
+        process.wait()
+        self._ended(process)
+
+    def _receive(self, message: FromWorker) -> None:
+        match message:
+            case Loading(stage=stage):
+                self.state = WorkerState("loading", stage)
+            case Ready():
+                self.state = WorkerState("ready", ready=message)
+                self._loaded.set_result(message)
+            case Failed(reason=reason):
+                self.state = WorkerState("failed", reason)
+            case _:
+                self._deliver(message)
+
+    def _deliver(self, message: FromWorker) -> None:
+        assert not isinstance(message, Loading | Ready | Failed)
+        with self._lock:
+            last = isinstance(message, Ended | Refused)
+            if isinstance(message, Ended):
+                self.tokens_generated += message.completion_tokens
+            sink = self._sinks.pop(message.id, None) if last else self._sinks.get(message.id)
+            if last and (timer := self._cancelling.pop(message.id, None)) is not None:
+                timer.cancel()
+        if sink is not None:
+            sink(message)
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            if self._process is not process:
+                return
+            self._process = None
+            self._outbox.put(None)
+            sinks, self._sinks = self._sinks, {}
+            timers, self._cancelling = self._cancelling, {}
+            how = _how_it_ended(process.returncode)
+            if self.state.phase == "failed":
+                self._failed_at = time.monotonic()
+                error = EngineUnavailable(f"{self.name} cannot be loaded: {self.state.detail}")
+            else:
+                self.state = WorkerState("unloaded", how)
+                error = self._gone(how)
+            if not self._loaded.done():
+                self._loaded.set_exception(error)
+        for timer in timers.values():
+            timer.cancel()
+        for sink in sinks.values():
+            sink(error)
+
+    def _gone(self, how: str) -> EngineUnavailable:
+        return EngineUnavailable(
+            f"the process of {self.name} {how}. It is started again by the next request."
+            + (f" Its log: {self._log_file}" if self._log_file else "")
+        )
+
+    def _kill_unresponsive(self, process: subprocess.Popen[bytes]) -> None:
+        log.error("worker %s does not obey a cancel and is killed", self.name)
+        process.kill()
+
+
+def _how_it_ended(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "was killed (signal 9), as the system does when memory runs out"
+    if code < 0:
+        return f"crashed (signal {-code}, {signal.Signals(-code).name})"
+    return f"ended with exit code {code}"
