@@ -1,0 +1,324 @@
+"""Importing votes and judgments from a file: mapped, checked, given their ids, and handed to the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+from uuid import UUID
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from results.ids import NAMESPACE, named_id
+from results.interchange.errors import BadFile
+from results.interchange.fields import Columns, choose_columns
+from results.interchange.occurrences import Occurrences
+from results.interchange.reading import BadRow, Row, RowSource
+from results.interchange.votes import Unusable, Vote, vote_reader
+from results.records import ImportRecord, ModelVersionRecord, Source
+from results.store import IMPORT_SCHEMA, Store
+
+_CHUNK_ROWS = 20_000
+_CHUNK_TEXT = 64 * 1024 * 1024
+_SHOWN_REJECTS = 20
+
+
+class Reject(BaseModel):
+    """A row that was not imported: the physical line it begins on, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    line: int
+    reason: str
+
+
+class ImportSummary(BaseModel):
+    """What became of a file. `known` rows were in the store already; `rejects` are the first bad rows,
+    `rejects_file` has all of them. After a strict import with bad rows `refused` is true, and nothing was
+    imported."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str
+    rows: int
+    added: int
+    known: int
+    rejected: int
+    rejects: tuple[Reject, ...] = ()
+    rejects_file: str | None = None
+    refused: bool = False
+
+
+class Progress(NamedTuple):
+    """How far an import is: `position` of `size` (bytes, or rows of a Parquet file) in `phase`."""
+
+    phase: str
+    position: int
+    size: int
+    rows: int
+    rejected: int
+
+
+class _Rejects:
+    """Counts bad rows and writes them to a file, which is made when the first one comes."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.count = 0
+        self.first: list[Reject] = []
+        self._path = path
+        self._file: TextIO | None = None
+
+    def add(self, bad: BadRow) -> None:
+        self.count += 1
+        if len(self.first) < _SHOWN_REJECTS:
+            self.first.append(Reject(line=bad.line, reason=bad.reason))
+        if self._path is None:
+            return
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace")
+        entry = {"line": bad.line, "reason": bad.reason, "row": bad.content}
+        self._file.write(json.dumps(entry, ensure_ascii=False, default=str) + "\n")
+
+    def close(self) -> str | None:
+        if self._file is None:
+            return None
+        self._file.close()
+        return str(self._path)
+
+
+def import_votes(
+    store: Store,
+    path: Path,
+    *,
+    source: Source = "human",
+    mapping: Mapping[str, str] | None = None,
+    fixed: Mapping[str, str] | None = None,
+    strict: bool = False,
+    rejects: Path | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> ImportSummary:
+    """Import a CSV, JSONL or Parquet file of votes (`source` human) or a judge's verdicts (judge).
+
+    `mapping` says which column is which field and `fixed` gives a field one value for all rows
+    (`results.interchange.fields`). Bad rows go to the file `rejects`, good ones are imported; with `strict`
+    nothing is, if there is a bad row. A comparison's id is the v5 UUID of source, original row and the row's
+    occurrence number, so that importing again adds nothing and equal rows are kept. A battle's id comes from
+    what was compared alone (`_battle_key`). An interrupted import goes on when the same call is made again.
+
+    Raises BadFile where the file or the mapping cannot be used at all.
+    """
+    with RowSource(path) as opened:
+        columns = choose_columns(opened.columns, mapping=mapping or {}, fixed=fixed or {}, source=source)
+    if rejects is not None and rejects.resolve() == path.resolve():
+        raise BadFile(f"--rejects {rejects}: is the file to be imported itself; name another")
+    bad = _Rejects(rejects)
+    try:
+        if strict:
+            rows = sum(1 for _ in _votes(path, columns, bad, progress, "checking"))
+            if bad.count:
+                return ImportSummary(
+                    file=path.name, rows=rows + bad.count, added=0, known=0, rejected=bad.count,
+                    rejects=tuple(bad.first), rejects_file=bad.close(), refused=True,
+                )  # fmt: skip
+        record = ImportRecord(
+            id=named_id("import", _content_digest(path), columns.describe()),
+            path=str(path),
+            source=source,
+            judge=columns.fixed.get("judge") if source == "judge" else None,
+        )
+        votes = _votes(path, columns, bad, progress, "importing")
+        outcome = store.import_comparisons(record, _batches(store, votes, record.created_at))
+        # The store does not read again what it has; the bad rows are still worth telling.
+        for _ in votes:
+            pass
+    finally:
+        rejects_file = bad.close()
+    return ImportSummary(
+        file=path.name,
+        rows=outcome.added + outcome.known + bad.count,
+        added=outcome.added,
+        known=outcome.known,
+        rejected=bad.count,
+        rejects=tuple(bad.first),
+        rejects_file=rejects_file,
+    )
+
+
+class _Keyed(NamedTuple):
+    """A vote with the hashes that its ids are made from."""
+
+    vote: Vote
+    row_hash: Any
+    battle_key: str | None
+    size: int
+
+
+def _votes(
+    path: Path, columns: Columns, bad: _Rejects, progress: Callable[[Progress], None], phase: str
+) -> Iterator[_Keyed]:
+    """The good rows of a file; bad ones go to `bad`."""
+    read = vote_reader(columns)
+    with RowSource(path) as rows:
+        for number, row in enumerate(rows, start=1):
+            if number % 1000 == 0:
+                progress(Progress(phase, rows.position, rows.size, number, bad.count))
+            if isinstance(row, BadRow):
+                bad.add(row)
+                continue
+            try:
+                yield _keyed(row, read(row.values))
+            except Unusable as error:
+                bad.add(BadRow(row.line, str(error), row.values))
+        progress(Progress(phase, rows.size, rows.size, rows.size and number, bad.count))
+
+
+def _keyed(row: Row, vote: Vote) -> _Keyed:
+    canonical = json.dumps(row.values, ensure_ascii=False, sort_keys=True, default=str)
+    origin = "human" if vote.judge is None else f"judge:{vote.judge}"
+    try:
+        row_hash = _hash("comparison", origin, canonical)
+    except UnicodeEncodeError as error:
+        raise Unusable("has half a character (a lone surrogate) in its text") from error
+    return _Keyed(vote, row_hash, _battle_key(vote), len(canonical))
+
+
+def _battle_key(vote: Vote) -> str | None:
+    """What makes two votes votes on one battle: the same id, prompt, models and conversations. None where a
+    vote tells only its models: then nothing says that two votes saw the same answers."""
+    if not (vote.id or vote.prompt or vote.conversation_a or vote.conversation_b):
+        return None
+    parts = (
+        vote.id, vote.prompt or "", vote.model_a, vote.digest_a, vote.model_b, vote.digest_b,
+        vote.conversation_a or "", vote.conversation_b or "",
+    )  # fmt: skip
+    return _joined(*parts)
+
+
+def _batches(store: Store, votes: Iterator[_Keyed], default_time: datetime) -> Iterator[pa.RecordBatch]:
+    rows_seen, votes_seen = Occurrences(), Occurrences()
+    version_keys: dict[tuple[str, str], int] = {}
+    voters: dict[str, str] = {}
+    chunk: list[_Keyed] = []
+    size = 0
+    for vote in votes:
+        chunk.append(vote)
+        size += vote.size
+        if len(chunk) >= _CHUNK_ROWS or size >= _CHUNK_TEXT:
+            yield _batch(store, chunk, rows_seen, votes_seen, version_keys, voters, default_time)
+            chunk, size = [], 0
+    if chunk:
+        yield _batch(store, chunk, rows_seen, votes_seen, version_keys, voters, default_time)
+
+
+def _batch(
+    store: Store, chunk: list[_Keyed], rows_seen: Occurrences, votes_seen: Occurrences,
+    version_keys: dict[tuple[str, str], int], voters: dict[str, str], default_time: datetime,
+) -> pa.RecordBatch:  # fmt: skip
+    votes = [keyed.vote for keyed in chunk]
+    _know_versions(store, votes, version_keys)
+    for voter in {vote.voter for vote in votes if vote.voter is not None} - voters.keys():
+        voters[voter] = str(_voter_id(voter))
+    ids = _comparison_ids(chunk, rows_seen)
+    return pa.record_batch(
+        [
+            ids,
+            _battle_ids(chunk, ids, votes_seen),
+            [vote.prompt for vote in votes],
+            [version_keys[vote.model_a, vote.digest_a] for vote in votes],
+            [version_keys[vote.model_b, vote.digest_b] for vote in votes],
+            [None if vote.voter is None else voters[vote.voter] for vote in votes],
+            [vote.judge for vote in votes],
+            [vote.verdict for vote in votes],
+            [(vote.time or default_time).replace(tzinfo=None) for vote in votes],
+            [vote.category for vote in votes],
+            [vote.language for vote in votes],
+            [vote.conversation_a for vote in votes],
+            [vote.conversation_b for vote in votes],
+        ],
+        schema=IMPORT_SCHEMA,
+    )
+
+
+def _know_versions(store: Store, votes: list[Vote], keys: dict[tuple[str, str], int]) -> None:
+    new: Counter[tuple[str, str]] = Counter()
+    for vote in votes:
+        new[vote.model_a, vote.digest_a] += 1
+        new[vote.model_b, vote.digest_b] += 1
+    unknown = [key for key in new if key not in keys]
+    records = [ModelVersionRecord(model=model, digest=digest, owner="import") for model, digest in unknown]
+    if records:
+        found = store.upsert_model_versions(records)
+        keys.update(zip(unknown, (ref.version_key for ref in found), strict=True))
+
+
+def _comparison_ids(chunk: list[_Keyed], rows_seen: Occurrences) -> list[str]:
+    keys = np.frombuffer(b"".join(keyed.row_hash.digest()[:8] for keyed in chunk), np.uint64)
+    ids = []
+    for keyed, occurrence in zip(chunk, rows_seen.number(keys).tolist(), strict=True):
+        if keyed.vote.vote_uuid is not None:
+            ids.append(keyed.vote.vote_uuid.hex)
+        else:
+            row_hash = keyed.row_hash.copy()
+            row_hash.update(_joined(str(occurrence)).encode())
+            ids.append(_version_5(row_hash.digest()))
+    return ids
+
+
+def _battle_ids(chunk: list[_Keyed], ids: list[str], votes_seen: Occurrences) -> list[str]:
+    """A voter's second vote on one battle becomes a vote on a second battle of the same answers."""
+    keys = np.zeros(len(chunk), np.uint64)
+    tracked = []
+    for place, (vote, _, battle_key, _) in enumerate(chunk):
+        if battle_key is not None and vote.voter is not None:
+            tracked.append(place)
+            keys[place] = int.from_bytes(_hash("voted", vote.voter, battle_key).digest()[:8], "little")
+    repeats = np.zeros(len(chunk), np.int64)
+    repeats[tracked] = votes_seen.number(keys[tracked])
+
+    battles = []
+    for (vote, _, battle_key, _), own, repeat in zip(chunk, ids, repeats.tolist(), strict=True):
+        if vote.battle_uuid is not None:
+            battles.append(vote.battle_uuid.hex)
+        elif battle_key is None:
+            battles.append(_version_5(_hash("battle", own).digest()))
+        elif repeat:
+            battles.append(_version_5(_hash("battle", battle_key, str(repeat)).digest()))
+        else:
+            battles.append(_version_5(_hash("battle", battle_key).digest()))
+    return battles
+
+
+def _voter_id(voter: str) -> UUID:
+    """A voter given as a UUID keeps it (our own exports write them); other names are hashed."""
+    try:
+        return UUID(voter)
+    except ValueError:
+        return named_id("voter", voter)
+
+
+def _joined(*parts: str) -> str:
+    return "".join(f"{len(part)}:{part}" for part in parts)
+
+
+def _hash(kind: str, *parts: str) -> Any:
+    """The hash inside `results.ids.named_id`, which can still be extended by further parts."""
+    return hashlib.sha1(NAMESPACE.bytes + _joined(kind, *parts).encode(), usedforsecurity=False)
+
+
+def _version_5(digest: bytes) -> str:
+    """A SHA-1 digest as a version 5 UUID (RFC 9562), in hexadecimal without hyphens, which DuckDB reads."""
+    text = digest[:16].hex()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:12]}5{text[13:16]}{variant}{text[17:]}"
+
+
+def _content_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
