@@ -188,8 +188,9 @@ def _history(
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     codes = " ".join(f"WHEN '{verdict}' THEN {code}" for verdict, code in OUTCOME.items())
     table = store.query(
-        f"SELECT version_a, version_b, (CASE verdict {codes} END)::TINYINT AS outcome FROM comparisons "  #
-        noqa: S608 f"WHERE excluded IS NULL{chosen.sql} ORDER BY time, seq", chosen.params,
+        f"SELECT version_a, version_b, (CASE verdict {codes} END)::TINYINT AS outcome "  # noqa: S608
+        f"FROM comparisons WHERE excluded IS NULL{chosen.sql} ORDER BY time, seq",
+        chosen.params,
     )
     for start in range(0, table.num_rows, _ELO_CHUNK):
         part = table.slice(start, _ELO_CHUNK)
