@@ -1,4 +1,5 @@
-"""Ids of rows. Whoever writes makes the id, so that a write whose answer was lost can be sent again under it."""
+"""Ids of rows. Whoever writes makes the id, so that a write whose answer was lost can be sent again
+under it."""
 
 from __future__ import annotations
 
@@ -29,5 +30,6 @@ def vote_id(battle_id: UUID, voter_id: UUID) -> UUID:
 
 
 def item_id(text: str) -> UUID:
-    """The id of an item: the first 128 bits of the SHA-256 of its text (UTF-8), which SQL can compute as well."""
+    """The id of an item: the first 128 bits of the SHA-256 of its text (UTF-8), which SQL can compute as
+    well."""
     return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])

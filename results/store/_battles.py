@@ -70,18 +70,7 @@ def _create(tx: Transaction, payload: NewBattle) -> None:
         return
     prompt = battle.prompt if battle.prompt is not None else turn.message if turn is not None else None
     if prompt is not None:
-        tx.insert(
-            "items",
-            {
-                "id": item_id(prompt),
-                "text": prompt,
-                "category": battle.category,
-                "language": battle.language,
-                "origin": battle.mode,
-                "created_at": now(),
-            },
-            or_ignore=True,
-        )
+        _keep_item(tx, prompt, battle)
     tx.insert(
         "battles",
         {
@@ -92,6 +81,25 @@ def _create(tx: Transaction, payload: NewBattle) -> None:
     )
     if turn is not None:
         tx.insert("turns", turn.model_dump())
+
+
+def _keep_item(tx: Transaction, prompt: str, battle: BattleRecord) -> None:
+    known = tx.row("SELECT import_id FROM items WHERE id = ?", item_id(prompt))
+    if known is None:
+        tx.insert(
+            "items",
+            {
+                "id": item_id(prompt),
+                "text": prompt,
+                "category": battle.category,
+                "language": battle.language,
+                "origin": battle.mode,
+                "created_at": now(),
+            },
+        )
+    elif known[0] is not None:
+        # An import that is broken off takes its own items with it, but not this one any more.
+        tx.write("UPDATE items SET import_id = NULL WHERE id = ?", item_id(prompt))
 
 
 def _add_turn(tx: Transaction, turn: TurnRecord) -> None:

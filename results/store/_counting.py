@@ -9,6 +9,8 @@ from uuid import UUID
 from results.records import Verdict
 from results.store._transaction import Transaction
 
+KEY = ("version_a", "version_b", "source", "judge", "category", "language", "verdict")
+
 # What pair_counts must hold, from the comparisons themselves.
 RECOUNT = """
     SELECT version_a, version_b, source, judge, category, language, verdict, count(*) AS n
@@ -31,10 +33,18 @@ class Counted:
 
 def count(tx: Transaction, where: Counted, verdict: Verdict, change: int) -> None:
     """Add `change` to the count of a verdict."""
-    tx.write(
-        "INSERT INTO pair_counts VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
-        where.version_a, where.version_b, where.source, where.judge, where.category, where.language, verdict, change,
+    key = (
+        where.version_a, where.version_b, where.source, where.judge, where.category, where.language, verdict,
     )  # fmt: skip
+    # Two statements: an upsert of one row takes ten times as long here.
+    changed = tx.write(
+        "UPDATE pair_counts SET n = n + ? WHERE version_a = ? AND version_b = ? AND source = ? AND judge = ? "
+        "AND category = ? AND language = ? AND verdict = ?",
+        change,
+        *key,
+    )
+    if not changed:
+        tx.write("INSERT INTO pair_counts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *key, change)
 
 
 def exclude_counted_votes(tx: Transaction, battle_id: UUID, reason: str) -> None:
@@ -50,13 +60,12 @@ def exclude_counted_votes(tx: Transaction, battle_id: UUID, reason: str) -> None
 
 
 def differences(tx: Transaction) -> list[tuple[Any, ...]]:
-    """Rows where `pair_counts` and a recount differ: the key's seven columns, the kept and the true number."""
+    """Rows where `pair_counts` and a recount differ: the key's seven columns, the kept and the true
+    number."""
     return tx.rows(
         f"""
-        SELECT version_a, version_b, source, judge, category, language, verdict,
-               coalesce(kept.n, 0), coalesce(recount.n, 0)
-        FROM pair_counts kept
-        FULL JOIN ({RECOUNT}) recount USING (version_a, version_b, source, judge, category, language, verdict)
+        SELECT {", ".join(KEY)}, coalesce(kept.n, 0), coalesce(recount.n, 0)
+        FROM pair_counts kept FULL JOIN ({RECOUNT}) recount USING ({", ".join(KEY)})
         WHERE coalesce(kept.n, 0) <> coalesce(recount.n, 0)
         """  # noqa: S608
     )

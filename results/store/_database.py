@@ -1,4 +1,5 @@
-"""The open database of the owner: settings, one writer thread with group commit, snapshot reads, reopening."""
+"""The open database of the owner: settings, one writer thread with group commit, snapshot reads,
+reopening."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ import duckdb
 from results.store import _schema
 from results.store._opening import Settings, connect, copy_database, explain_open_failure
 from results.store._transaction import Transaction, one
-from results.store.errors import StoreBusy, StoreClosed, StoreError, StoreUnknownOutcome
+from results.store.errors import BadWrite, StoreBusy, StoreClosed, StoreError, StoreUnknownOutcome
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,8 @@ class Database:
             cursor.close()
 
     def close(self, wait: float = 10.0) -> None:
-        """Commit what is queued, let readers finish for up to `wait` seconds, checkpoint and close the file."""
+        """Commit what is queued, let readers finish for up to `wait` seconds, checkpoint and close the
+        file."""
         if not self._closing.is_set():
             self._closing.set()
             self._jobs.put(None)
@@ -197,11 +199,10 @@ class Database:
 
     def _commit(self, batch: list[_Job[Any]]) -> None:
         """Run the jobs in one transaction and answer them; raises _Broken where the outcome is not known."""
-        writer, answers = self._writer, []
+        writer = self._writer
         try:
             writer.start()
-            for job in batch:
-                answers.append(self._run(job, writer))
+            answers = [self._run(job, writer) for job in batch]
         except _FATAL as error:
             raise _Broken(self._lost(error)) from error
         except Exception as error:  # noqa: BLE001 - whatever a job raises is its caller's to see
@@ -241,7 +242,8 @@ class Database:
 
     def _lost(self, error: duckdb.Error) -> str:
         return (
-            f"the database {self._path} stopped in the middle of a write ({error}). Whether the write was stored is "
+            f"the database {self._path} stopped in the middle of a write ({error}). Whether the write was "
+            "stored is "
             "not known; send it again. If the disk is full, free some space first."
         )
 
@@ -262,22 +264,29 @@ class Database:
                 return
             self._refuse_for(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+        self._refuse_for(0)
 
     def _refuse_for(self, seconds: float) -> None:
+        """Refuse what is queued and what comes in the next `seconds`."""
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
+        while True:
             try:
-                job = self._jobs.get(timeout=left)
+                job = self._jobs.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 return
             if job is None:
                 self._jobs.put(None)
                 return
-            job.answer.set_exception(StoreBusy(f"not stored: {self._problem} Send it again later."))
+            if job.answer.set_running_or_notify_cancel():
+                job.answer.set_exception(StoreBusy(f"not stored: {self._problem} Send it again later."))
 
 
 def _refused(error: Exception) -> Exception:
     """What DuckDB refused, as an error of the store; programming errors stay what they are."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return StoreBusy(f"not stored: the database has not enough memory ({error})")
     if isinstance(error, duckdb.Error):
-        return StoreError(f"the database refused the write: {error}")
+        return BadWrite(f"the database refused the write: {error}")
+    if isinstance(error, UnicodeEncodeError):
+        return BadWrite(f"the text holds half of a character pair, which no database can store: {error}")
     return error

@@ -25,7 +25,8 @@ class Files:
 
 
 class Endpoint(BaseModel):
-    """How to reach the owner over the loopback. The file is readable by its user alone: the token is the key."""
+    """How to reach the owner over the loopback. The file is readable by its user alone: the token is the
+    key."""
 
     model_config = ConfigDict(frozen=True)
 

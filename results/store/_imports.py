@@ -1,5 +1,5 @@
-"""Operations of imports. Rows are staged chunk by chunk, each in a short transaction between votes, and become
-visible all at once when the import is finished."""
+"""Operations of imports. Rows are staged chunk by chunk, each in a short transaction between votes, and
+become visible all at once when the import is finished."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from results.store._transaction import Transaction, one
 from results.store.errors import BadWrite
 
 # Rows that one transaction stages or removes: what a vote may have to wait for.
-CHUNK_ROWS = 20_000
+CHUNK_ROWS = 10_000
 
 IMPORT_SCHEMA = pa.schema(
     [
@@ -34,6 +34,53 @@ IMPORT_SCHEMA = pa.schema(
 )
 
 _TABLES = ("votes", "judgments", "battles", "items", "voters")
+
+
+_VOTERS = """
+    INSERT INTO voters (id, origin, import_id, created_at)
+    SELECT DISTINCT voter_id::UUID, 'import', ?::UUID, ?::TIMESTAMP
+    FROM staged_rows WHERE voter_id IS NOT NULL
+    ON CONFLICT DO NOTHING
+"""
+_VOTES = """
+    INSERT INTO votes (id, battle_id, voter_id, verdict, version_a, version_b, category, language, seq, time,
+                       changed_at, import_id)
+    SELECT id::UUID, battle_id::UUID, voter_id::UUID, verdict, version_a, version_b, category, language, seq,
+           time, time, ?::UUID
+    FROM staged_rows ORDER BY seq
+    ON CONFLICT DO NOTHING
+"""
+_JUDGMENTS = """
+    INSERT INTO judgments (id, battle_id, judge_key, verdict, version_a, version_b, category, language, seq,
+                           time, import_id)
+    SELECT r.id::UUID, battle_id::UUID, g.judge_key, verdict, version_a, version_b, category, language, seq,
+           time, ?::UUID
+    FROM staged_rows r JOIN judges g ON g.name = coalesce(r.judge, ?) ORDER BY seq
+    ON CONFLICT DO NOTHING
+"""
+# The key is results.ids.item_id in SQL.
+_ITEMS = """
+    INSERT INTO items (id, text, category, language, origin, import_id, created_at)
+    SELECT DISTINCT ON (prompt)
+           sha256(prompt)[:32]::UUID, prompt, category, language, 'import', ?::UUID, ?::TIMESTAMP
+    FROM staged_rows WHERE prompt IS NOT NULL ORDER BY seq
+    ON CONFLICT DO NOTHING
+"""
+_BATTLES = """
+    INSERT INTO battles (id, item_id, version_a, version_b, mode, state, category, language, conversation_a,
+                         conversation_b, import_id, created_at)
+    SELECT DISTINCT ON (battle_id)
+           battle_id::UUID, sha256(prompt)[:32]::UUID, version_a, version_b, 'import', 'done', category,
+           language, conversation_a, conversation_b, ?::UUID, time
+    FROM staged_rows ORDER BY seq
+    ON CONFLICT DO NOTHING
+"""
+_COUNTS = """
+    INSERT INTO pair_counts
+    SELECT version_a, version_b, source, judge, category, language, verdict, count(*)
+    FROM comparisons WHERE import_id = ? AND excluded IS NULL GROUP BY ALL
+    ON CONFLICT DO UPDATE SET n = n + excluded.n
+"""
 
 
 class Chunk(Record):
@@ -74,10 +121,12 @@ def _stored(tx: Transaction, import_id: UUID) -> StoredImport | None:
 
 
 def _stage(tx: Transaction, chunk: Chunk, rows: pa.Table) -> None:
-    row = tx.row("SELECT state, chunks, source FROM imports WHERE id = ?", chunk.import_id)
+    row = tx.row(
+        "SELECT state, chunks, source, coalesce(judge, '') FROM imports WHERE id = ?", chunk.import_id
+    )
     if row is None or row[0] != "running":
         raise BadWrite(f"the import {chunk.import_id} is not running: start it again")
-    done, source = row[1:]
+    done, source, judge = row[1:]
     if chunk.number < done:
         return
     if chunk.number > done:
@@ -86,9 +135,10 @@ def _stage(tx: Transaction, chunk: Chunk, rows: pa.Table) -> None:
     rows = rows.append_column("seq", pa.array(range(first, first + rows.num_rows), pa.int64()))
     with tx.table("staged_rows", rows):
         _check(tx)
-        added = (
-            _stage_judgments(tx, chunk.import_id) if source == "judge" else _stage_votes(tx, chunk.import_id)
-        )
+        if source == "judge":
+            added = _stage_judgments(tx, chunk.import_id, judge)
+        else:
+            added = _stage_votes(tx, chunk.import_id)
         _stage_battles(tx, chunk.import_id)
     tx.write(
         "UPDATE imports SET chunks = chunks + 1, added = added + ?, known = known + ? WHERE id = ?",
@@ -107,60 +157,38 @@ def _check(tx: Transaction) -> None:
     if bad is not None:
         raise BadWrite(f"{bad[0]!r} is no verdict: a, b, tie or both_bad")
     ids = tx.row(
-        "SELECT coalesce(nullif(list_filter([id, battle_id, voter_id], x -> x IS NOT NULL AND "
-        "TRY_CAST(x AS UUID) IS NULL), [])[1], '') AS wrong FROM staged_rows WHERE wrong <> ''"
+        """
+        SELECT wrong FROM (SELECT unnest([id, battle_id, voter_id]) AS wrong FROM staged_rows)
+        WHERE wrong IS NOT NULL AND TRY_CAST(wrong AS UUID) IS NULL
+        """
     )
     if ids is not None:
         raise BadWrite(f"{ids[0]!r} is no UUID")
 
 
 def _stage_votes(tx: Transaction, import_id: UUID) -> int:
-    tx.write(
-        "INSERT INTO voters (id, origin, import_id, created_at) "
-        "SELECT DISTINCT voter_id::UUID, 'import', ?::UUID, ?::TIMESTAMP FROM staged_rows WHERE voter_id IS NOT NULL "
-        "ON CONFLICT DO NOTHING",
-        import_id, now(),
-    )  # fmt: skip
-    return tx.write(
-        "INSERT INTO votes (id, battle_id, voter_id, verdict, version_a, version_b, category, language, seq, time, "
-        "changed_at, import_id) "
-        "SELECT id::UUID, battle_id::UUID, voter_id::UUID, verdict, version_a, version_b, category, language, seq, "
-        "time, time, ?::UUID FROM staged_rows ORDER BY seq ON CONFLICT DO NOTHING",
-        import_id,
-    )
+    tx.write(_VOTERS, import_id, now())
+    return tx.write(_VOTES, import_id)
 
 
-def _stage_judgments(tx: Transaction, import_id: UUID) -> int:
-    names = [name for (name,) in tx.rows("SELECT DISTINCT coalesce(judge, '') FROM staged_rows ORDER BY ALL")]
+def _stage_judgments(tx: Transaction, import_id: UUID, default: str) -> int:
+    """`default` is the judge of rows that name none."""
+    names = [
+        str(name)
+        for (name,) in tx.rows("SELECT DISTINCT coalesce(judge, ?) FROM staged_rows ORDER BY ALL", default)
+    ]
+    if "" in names:
+        raise BadWrite("a judgment needs the name of its judge: in the row, or for the whole import")
     for name in names:
         if tx.row("SELECT 1 FROM judges WHERE name = ?", name) is None:
             key = int(one(tx.row("SELECT coalesce(max(judge_key), 0) + 1 FROM judges")))
             tx.insert("judges", {"judge_key": key, "name": name, "created_at": now()})
-    return tx.write(
-        "INSERT INTO judgments (id, battle_id, judge_key, verdict, version_a, version_b, category, language, seq, "
-        "time, import_id) "
-        "SELECT r.id::UUID, battle_id::UUID, g.judge_key, verdict, version_a, version_b, category, language, seq, "
-        "time, ?::UUID FROM staged_rows r JOIN judges g ON g.name = coalesce(r.judge, '') ORDER BY seq "
-        "ON CONFLICT DO NOTHING",
-        import_id,
-    )
+    return tx.write(_JUDGMENTS, import_id, default)
 
 
 def _stage_battles(tx: Transaction, import_id: UUID) -> None:
-    tx.write(
-        "INSERT INTO items (id, text, category, language, origin, import_id, created_at) "
-        "SELECT DISTINCT ON (prompt) sha256(prompt)[:32]::UUID, prompt, category, language, 'import', ?::UUID, "
-        "?::TIMESTAMP FROM staged_rows WHERE prompt IS NOT NULL ORDER BY seq ON CONFLICT DO NOTHING",
-        import_id, now(),
-    )  # fmt: skip
-    tx.write(
-        "INSERT INTO battles (id, item_id, version_a, version_b, mode, state, category, language, conversation_a, "
-        "conversation_b, import_id, created_at) "
-        "SELECT DISTINCT ON (battle_id) battle_id::UUID, sha256(prompt)[:32]::UUID, version_a, version_b, 'import', "
-        "'done', category, language, conversation_a, conversation_b, ?::UUID, time FROM staged_rows "
-        "ORDER BY seq ON CONFLICT DO NOTHING",
-        import_id,
-    )
+    tx.write(_ITEMS, import_id, now())
+    tx.write(_BATTLES, import_id)
 
 
 def _finish(tx: Transaction, finish: Finish) -> ImportOutcome:
@@ -172,12 +200,7 @@ def _finish(tx: Transaction, finish: Finish) -> ImportOutcome:
         if chunks != finish.chunks:
             raise BadWrite(f"the import {finish.import_id} has {chunks} of its {finish.chunks} chunks")
         tx.write("UPDATE imports SET state = 'done', finished_at = ? WHERE id = ?", now(), finish.import_id)
-        tx.write(
-            "INSERT INTO pair_counts SELECT version_a, version_b, source, judge, category, language, verdict, "
-            "count(*) FROM comparisons WHERE import_id = ? AND excluded IS NULL GROUP BY ALL "
-            "ON CONFLICT DO UPDATE SET n = n + excluded.n",
-            finish.import_id,
-        )
+        tx.write(_COUNTS, finish.import_id)
     return ImportOutcome(import_id=stored.id, added=stored.added, known=stored.known)
 
 

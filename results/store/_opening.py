@@ -1,4 +1,5 @@
-"""Opening a DuckDB file with the store's settings, copying it while it is open, and saying why it cannot be opened."""
+"""Opening a DuckDB file with the store's settings, copying it while it is open, and saying why it cannot
+be opened."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class Settings:
 
 
 def connect(path: Path, backups: Path, settings: Settings) -> duckdb.DuckDBPyConnection:
-    """Open (or create) the database and lock its settings: no files outside `backups`, no extensions, no SET."""
+    """Open (or create) the database and lock its settings: no files outside `backups`, no extensions, no
+    SET."""
     backups.mkdir(exist_ok=True)
     connection = duckdb.connect(
         str(path),
@@ -46,7 +48,8 @@ def connect(path: Path, backups: Path, settings: Settings) -> duckdb.DuckDBPyCon
 
 
 def copy_database(connection: duckdb.DuckDBPyConnection, path: Path, copy: Path) -> None:
-    """A consistent copy of the open database at `path`, while others write. `copy` lies in the backups folder."""
+    """A consistent copy of the open database at `path`, while others write. `copy` lies in the backups
+    folder."""
     cursor = connection.cursor()
     try:
         cursor.execute(f"ATTACH '{str(copy).replace(chr(39), chr(39) * 2)}' AS backup_copy")
@@ -76,5 +79,6 @@ def explain_open_failure(path: Path, error: duckdb.Error) -> StoreError:
     return StoreCorrupt(
         f"{path} cannot be read: {text}. The file"
         + (f" or its write-ahead log {log_file.name}" if log_file.exists() else "")
-        + f" is damaged or belongs to something else. Move it away and restore a backup from {path.parent / 'backups'}."
+        + " is damaged or belongs to something else. Move it away and restore a backup from "
+        f"{path.parent / 'backups'}."
     )

@@ -24,8 +24,8 @@ class Operation(Generic[P, R]):
     """One thing that can be asked of the store. All writes are idempotent: clients send them again when an
     owner dies.
 
-    `run` takes a transaction (a read-only one for kind `read`; one of its own for `write alone`; the `Database`
-    for `whole database`) and the payload. With `takes_rows` an Arrow table travels beside the payload.
+    `run` takes a transaction (a read-only one for kind `read`; one of its own for `write alone`; the
+    `Database` for `whole database`) and the payload. With `takes_rows` an Arrow table travels beside it.
     """
 
     name: str

@@ -72,7 +72,8 @@ def call(database: Database, operation: Operation[Any, R], payload: BaseModel, r
     except concurrent.futures.TimeoutError as error:
         if answer.cancel():
             raise StoreBusy(
-                f"not stored: {operation.name} waited {operation.timeout:.0f} s for its turn. Send it again later."
+                f"not stored: {operation.name} waited {operation.timeout:.0f} s for its turn. Send it "
+                "again later."
             ) from error
         raise StoreUnknownOutcome(
             f"{operation.name} has taken longer than {operation.timeout:.0f} s; whether it was stored is not "

@@ -28,10 +28,11 @@ class Migration:
 
 def migrations() -> list[Migration]:
     """All migrations in order; raises ValueError where numbers have gaps or repeat."""
-    found = []
-    for file in resources.files("results").joinpath("schema").iterdir():
-        if match := _FILE_NAME.fullmatch(file.name):
-            found.append(Migration(int(match[1]), match[2], file.read_text("utf-8")))
+    found = [
+        Migration(int(match[1]), match[2], file.read_text("utf-8"))
+        for file in resources.files("results").joinpath("schema").iterdir()
+        if (match := _FILE_NAME.fullmatch(file.name))
+    ]
     found.sort(key=lambda migration: migration.version)
     if [migration.version for migration in found] != list(range(1, len(found) + 1)):
         raise ValueError(f"results/schema must be numbered 0001, 0002, ...: {[m.version for m in found]}")
@@ -44,7 +45,8 @@ def current_version(connection: duckdb.DuckDBPyConnection) -> int:
     if "schema_version" not in tables:
         if tables:
             raise StoreCorrupt(
-                f"the database holds tables ({', '.join(sorted(tables)[:5])}) but no schema_version: it was not "
+                f"the database holds tables ({', '.join(sorted(tables)[:5])}) but no schema_version: it "
+                "was not "
                 "made by Palaestra. Choose another data directory."
             )
         return 0
@@ -59,13 +61,14 @@ def migrate(
 ) -> None:
     """Apply what is missing, each file in a transaction of its own.
 
-    `back_up(version)` is called once before anything changes in a database that is not new. Raises StoreTooNew,
-    before anything was changed, where the database is ahead of `known`.
+    `back_up(version)` is called once before anything changes in a database that is not new. Raises
+    StoreTooNew, before anything was changed, where the database is ahead of `known`.
     """
     version, newest = current_version(connection), known[-1].version
     if version > newest:
         raise StoreTooNew(
-            f"the database has schema {version}, but this Palaestra knows schemas up to {newest}: it was made by a "
+            f"the database has schema {version}, but this Palaestra knows schemas up to {newest}: it was "
+            "made by a "
             "newer one. Update Palaestra, or restore a backup from before its update (folder backups)."
         )
     if 0 < version < newest:

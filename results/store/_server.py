@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 SERVICE = "palaestra-store"
 ARROW = "application/vnd.apache.arrow.stream"
 PAYLOAD_HEADER = "x-palaestra-payload"
-_LARGEST_BODY = 512 * 1024 * 1024
 _LAST_ANSWERS = 3
 
 
@@ -105,8 +104,6 @@ class Server:
             return JSONResponse({"service": SERVICE})
         if self._refusing:
             return _gone()
-        if int(request.headers.get("content-length", "0")) > _LARGEST_BODY:
-            return JSONResponse({"error": "BadWrite", "message": "the request is too large"}, 413)
         try:
             if request.url.path == "/query":
                 return await self._query(request)

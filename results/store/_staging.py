@@ -11,7 +11,8 @@ from results.store.errors import BadWrite
 
 
 def chunks(batches: Iterable[pa.RecordBatch | pa.Table]) -> Iterator[pa.Table]:
-    """Tables of CHUNK_ROWS rows (the last one fewer) in the order given. Raises BadWrite for wrong columns."""
+    """Tables of CHUNK_ROWS rows (the last one fewer) in the order given. Raises BadWrite for wrong
+    columns."""
     waiting: list[pa.Table] = []
     count = 0
     for batch in batches:

@@ -80,6 +80,7 @@ class Store:
         self._settings, self._timeout = settings, timeout
         self._lock = threading.Lock()
         self._process = os.getpid()
+        self._lost: Backend | None = None
         self._backend: Backend | None = elect(self._files, settings, timeout)
         atexit.register(self.close)
         if self._backend.is_owner:
@@ -96,9 +97,10 @@ class Store:
         if os.getpid() != self._process:
             return
         with self._lock:
-            backend, self._backend = self._backend, None
-            if backend is not None:
-                backend.close()
+            backends, self._backend, self._lost = (self._backend, self._lost), None, None
+            for backend in backends:
+                if backend is not None:
+                    backend.close()
         atexit.unregister(self.close)
 
     def __enter__(self) -> Self:
@@ -173,10 +175,10 @@ class Store:
     ) -> ImportOutcome:
         """Add comparisons in bulk, with the columns of `IMPORT_SCHEMA` (ids are UUIDs as text).
 
-        Rows whose id is stored already are skipped and reported as known. Nothing is visible before everything
-        is stored; an import that is broken off leaves nothing, and can be run again. `batches` is read as it is
-        needed and not at all when the import `record.id` was completed before. Raises BadWrite for rows that
-        cannot be stored and StoreBusy while another import runs.
+        Rows whose id is stored already are skipped and reported as known. Nothing is visible before
+        everything is stored; an import that is broken off leaves nothing, and can be run again. `batches` is
+        read as it is needed, and not at all when the import `record.id` was completed before. Raises BadWrite
+        for rows that cannot be stored and StoreBusy while another import runs.
         """
         with self._importing():
             begun = self._do(_imports.BEGIN_IMPORT, record)
@@ -247,11 +249,15 @@ class Store:
         return backend
 
     def _succeed(self, gone: Backend) -> None:
-        """Find or become the next owner; of many threads that lost the same one, the first does it for all."""
+        """Find or become the next owner; of many threads that lost the same one, the first does it for
+        all."""
         with self._lock:
             if self._backend is not gone:
                 return
-            gone.close()
+            # Other threads may still be reading answers of the owner that was lost just now.
+            self._lost, earlier = gone, self._lost
+            if earlier is not None:
+                earlier.close()
             self._backend = elect(self._files, self._settings, self._timeout)
             became_owner = self._backend.is_owner
         if became_owner:

@@ -42,11 +42,10 @@ class Transaction:
         row = self._cursor.execute(sql, [naive_utc(param) for param in params]).fetchone()
         return int(row[0]) if row else 0
 
-    def insert(self, table: str, values: dict[str, Any], *, or_ignore: bool = False) -> int:
-        """Insert one row; with `or_ignore`, a row whose key is there already is left as it is."""
+    def insert(self, table: str, values: dict[str, Any]) -> None:
+        """Insert one row."""
         columns, marks = ", ".join(values), ", ".join("?" * len(values))
-        conflict = " ON CONFLICT DO NOTHING" if or_ignore else ""
-        return self.write(f"INSERT INTO {table} ({columns}) VALUES ({marks}){conflict}", *values.values())  # noqa: S608
+        self.write(f"INSERT INTO {table} ({columns}) VALUES ({marks})", *values.values())  # noqa: S608
 
     def take_seq(self, count: int = 1) -> int:
         """Reserve `count` consecutive sequence numbers and return the first. Numbers of a transaction that is

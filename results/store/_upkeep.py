@@ -22,30 +22,37 @@ class BackupTo(Record):
 
 
 _ORPHANS = {
-    "votes without their battle": "SELECT count(*) FROM votes WHERE battle_id NOT IN (SELECT id FROM battles)",
+    "votes without their battle": "SELECT count(*) FROM votes WHERE battle_id NOT IN (SELECT id FROM "
+    "battles)",
     "votes without their voter": "SELECT count(*) FROM votes WHERE voter_id IS NOT NULL "
     "AND voter_id NOT IN (SELECT id FROM voters)",
-    "judgments without their battle": "SELECT count(*) FROM judgments WHERE battle_id NOT IN (SELECT id FROM battles)",
+    "judgments without their battle": "SELECT count(*) FROM judgments WHERE battle_id NOT IN (SELECT id "
+    "FROM battles)",
     "generations without their battle": "SELECT count(*) FROM generations "
     "WHERE battle_id NOT IN (SELECT id FROM battles)",
-    "turns without their battle": "SELECT count(*) FROM turns WHERE battle_id NOT IN (SELECT id FROM battles)",
+    "turns without their battle": "SELECT count(*) FROM turns WHERE battle_id NOT IN (SELECT id FROM "
+    "battles)",
     "battles of unknown model versions": "SELECT count(*) FROM battles "
     "WHERE version_a NOT IN (SELECT version_key FROM model_versions) "
     "OR version_b NOT IN (SELECT version_key FROM model_versions)",
     "comparisons that share a sequence number": "SELECT count(*) FROM "
-    "(SELECT seq FROM (SELECT seq FROM votes UNION ALL SELECT seq FROM judgments) GROUP BY seq HAVING count(*) > 1)",
-    "votes that count although a side failed": "SELECT count(*) FROM votes v JOIN battles b ON b.id = v.battle_id "
+    "(SELECT seq FROM (SELECT seq FROM votes UNION ALL SELECT seq FROM judgments) GROUP BY seq HAVING "
+    "count(*) > 1)",
+    "votes that count although a side failed": "SELECT count(*) FROM votes v JOIN battles b ON b.id = "
+    "v.battle_id "
     "WHERE v.excluded IS NULL AND b.failed_side IS NOT NULL",
 }
 
 
+_SET_COUNT = (
+    "INSERT INTO pair_counts VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = excluded.n"
+)
+
+
 def _check(tx: Transaction, payload: Nothing) -> list[str]:
     problems = [
-        f"pair_counts holds {kept} instead of {true} for versions {version_a} and {version_b}, {source} {judge!r}, "
-        f"category {category!r}, language {language!r}, verdict {verdict}"
-        for version_a, version_b, source, judge, category, language, verdict, kept, true in _counting.differences(
-            tx
-        )
+        f"pair_counts holds {kept} instead of {true} for {dict(zip(_counting.KEY, key, strict=True))}"
+        for *key, kept, true in _counting.differences(tx)
     ]
     for what, sql in _ORPHANS.items():
         if count := int(one(tx.row(sql))):
@@ -54,11 +61,10 @@ def _check(tx: Transaction, payload: Nothing) -> list[str]:
 
 
 def _rebuild(tx: Transaction, payload: Nothing) -> None:
-    """Correct what differs rather than deleting and inserting the same keys in one transaction, which DuckDB's
-    key check does not allow."""
+    """Correct what differs rather than deleting and inserting the same keys in one transaction, which
+    DuckDB's key check does not allow."""
     for *key, _, true in _counting.differences(tx):
-        tx.write("INSERT INTO pair_counts VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = excluded.n",
-                 *key, true)  # fmt: skip
+        tx.write(_SET_COUNT, *key, true)
 
 
 def _backup(database: Database, payload: BackupTo) -> None:

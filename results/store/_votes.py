@@ -163,7 +163,8 @@ def _cast(tx: Transaction, vote: VoteRecord) -> VoteOutcome:
 
 
 def _replace(tx: Transaction, stored: _Vote, vote: VoteRecord) -> VoteOutcome:
-    """A changed verdict keeps its place in time; a vote after a withdrawal is a new one and takes a new place."""
+    """A changed verdict keeps its place in time; a vote after a withdrawal is a new one and takes a new
+    place."""
     again = stored.excluded == "withdrawn"
     excluded = _failed(tx, vote.battle_id) if again else stored.excluded
     after = json.dumps({"verdict": vote.verdict, "excluded": excluded})
