@@ -6,9 +6,10 @@ import sys
 
 import click
 import typer
+from rich.markup import escape
 
-from arena.cli import leaderboard, models, votes
 from arena.cli import format as format_
+from arena.cli import leaderboard, models, votes
 from arena.cli._common import BAD_USAGE, FAILED, BadInput, WorkFailed, console
 
 app = typer.Typer(
@@ -36,10 +37,10 @@ def main() -> None:
         error.show()
         sys.exit(BAD_USAGE)
     except BadInput as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(BAD_USAGE)
     except WorkFailed as error:
-        console.print(f"[bold red]failed:[/] {error}", highlight=False)
+        console.print(f"[bold red]failed:[/] {escape(str(error))}", highlight=False)
         sys.exit(FAILED)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -1,7 +1,191 @@
-"""`arena votes`."""
+"""`arena votes`: votes from and to files."""
 
 from __future__ import annotations
 
-import typer
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
 
-app = typer.Typer(no_args_is_help=True)
+import typer
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from arena.cli._common import (
+    BAD_USAGE,
+    DEFAULT_DATA,
+    AsJson,
+    BadInput,
+    DataDir,
+    WorkFailed,
+    console,
+    print_json,
+)
+from results.interchange import BadFile, ImportSummary, export_votes, import_votes
+from results.interchange import Progress as ImportProgress
+from results.records import Source
+from results.store import StoreError, open_store
+
+app = typer.Typer(no_args_is_help=True, help="Import and export votes.")
+
+_SHOWN = 10
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, JSONL or Parquet file.", show_default=False)],
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=COLUMN,...",
+            help="Which column is which field: model_a=left,model_b=right,verdict=winner.",
+        ),
+    ] = None,
+    source: Annotated[Source, typer.Option(help="Whose verdicts these are.")] = "human",
+    judge: Annotated[str | None, typer.Option(help="The judge's name, for --source judge.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="One value for all rows, such as language=ko."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Import nothing if any row is bad.")] = False,
+    rejects: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where bad rows are written, with line and reason (JSONL).", show_default="in --data"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Import votes, or a judge's verdicts. Importing a file again adds nothing; an import that was
+    interrupted is run again with the same command."""
+    mapping = _pairs(map_, "--map", "model_a=left", split=True)
+    fixed = _pairs(set_, "--set", "language=ko", split=False)
+    if judge is not None:
+        if source != "judge":
+            raise BadInput("--judge names a judge, but these are human votes; add --source judge")
+        fixed["judge"] = judge
+    rejects_file = rejects or data / "rejects" / f"{file.stem}.jsonl"
+    try:
+        with open_store(data) as store, _progress(f"importing {file.name}") as show:
+            summary = import_votes(
+                store, file, source=source, mapping=mapping, fixed=fixed, strict=strict, rejects=rejects_file,
+                progress=lambda now: show(now.phase, now.position, now.size, _tally(now)),
+            )  # fmt: skip
+    except BadFile as error:
+        raise BadInput(str(error)) from error
+    except StoreError as error:
+        raise WorkFailed(str(error)) from error
+    except KeyboardInterrupt:
+        console.print("Interrupted: nothing was imported. Run the same command again to start over.")
+        raise
+    if as_json:
+        print_json(summary.model_dump(mode="json"))
+    _tell(summary)
+    if summary.refused or (summary.rejected and not summary.added + summary.known):
+        raise typer.Exit(BAD_USAGE)
+
+
+@app.command(name="export")
+def export(
+    file: Annotated[Path, typer.Argument(help="File to write: .csv, .tsv, .jsonl or .parquet.")],
+    source: Annotated[Source, typer.Option(help="Whose verdicts to write.")] = "human",
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Write counted votes in the usual schema (model_a, model_b, winner ...), with prompts and conversations.
+    `arena votes import` reads the file back exactly."""
+    if not data.is_dir():
+        raise BadInput(f"there is no data directory {data}; name the right one with --data")
+    try:
+        with open_store(data) as store, _progress(f"exporting to {file.name}") as show:
+            summary = export_votes(
+                store, file, source=source, progress=lambda done, total: show("exporting", done, total, "")
+            )
+    except BadFile as error:
+        raise BadInput(str(error)) from error
+    except StoreError as error:
+        raise WorkFailed(str(error)) from error
+    if as_json:
+        print_json(summary.model_dump(mode="json"))
+    console.print(f"[bold]{escape(summary.file)}[/]: {summary.rows:,} rows written", highlight=False)
+    for reason, count in summary.left_out.items():
+        console.print(
+            f"  {count:,} left out, which do not count in ratings: {escape(reason)}", highlight=False
+        )
+    if summary.other_source:
+        other = "judge" if source == "human" else "human"
+        console.print(
+            f"  {summary.other_source:,} of --source {other} go to a file of their own", highlight=False
+        )
+
+
+def _pairs(options: Sequence[str] | None, name: str, example: str, *, split: bool) -> dict[str, str]:
+    """`a=b` pairs of an option; with `split`, several in one, separated by commas (quoted as in CSV)."""
+    pairs: dict[str, str] = {}
+    for option in options or ():
+        for part in next(csv.reader([option], skipinitialspace=True)) if split else [option]:
+            key, equals, value = part.partition("=")
+            if not equals or not key.strip() or not value:
+                raise BadInput(f"{name} {option}: {part!r} is not like {example}")
+            if key.strip() in pairs:
+                raise BadInput(f"{name} names {key.strip()} twice")
+            pairs[key.strip()] = value
+    return pairs
+
+
+def _tally(now: ImportProgress) -> str:
+    return f"{now.rows:,} rows" + (f", {now.rejected:,} bad" if now.rejected else "")
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[str, int, int, str], None]]:
+    """A progress bar on stderr; call it with a phase, how much of how much, and a remark."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[remark]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task(escape(title), total=None, remark="")
+
+        def show(phase: str, position: int, size: int, remark: str) -> None:
+            progress.update(task, completed=position, total=size or 1, remark=remark)
+
+        yield show
+
+
+def _tell(summary: ImportSummary) -> None:
+    name = escape(summary.file)
+    if summary.refused:
+        console.print(
+            f"[bold red]{name}: nothing was imported[/] (--strict): {summary.rejected:,} of {summary.rows:,} "
+            "rows are bad",
+            highlight=False,
+        )
+    else:
+        console.print(
+            f"[bold]{name}[/]: {summary.added:,} added, {summary.known:,} already known, "
+            f"{summary.rejected:,} rejected",
+            highlight=False,
+        )
+    for reject in summary.rejects[:_SHOWN]:
+        console.print(f"  line {reject.line}: {escape(reject.reason)}", highlight=False)
+    if summary.rejected > _SHOWN:
+        console.print(f"  ... and {summary.rejected - _SHOWN:,} more", highlight=False)
+    if summary.rejects_file:
+        console.print(f"  bad rows are in {escape(summary.rejects_file)}", highlight=False)
