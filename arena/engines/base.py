@@ -126,7 +126,8 @@ class Engine(Protocol):
     def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
         """Text as it is generated, then one `Finished`.
 
-        Closing the iterator (`aclose`, or cancelling the task that reads it) stops the model within one token.
+        Closing the iterator (`aclose`, or cancelling the task that reads it) stops the model
+        within one token.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Which workers may decode now: at most as many as there are cores, and one torch thread each when several do.
+"""Which workers may decode now: as many as there are cores, and one torch thread each when several do.
 
 Two processes of two threads on two cores are five times slower than two of one thread: they spin against each
 other. So a worker that decodes alone gets all cores, and gives them up as soon as another begins.

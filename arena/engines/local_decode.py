@@ -1,4 +1,4 @@
-"""The decode loop: prompts are read in pieces, rows join and leave a running batch, one token a step for each.
+"""The decode loop: prompts are read in pieces, rows join and leave a running batch, a token a step for each.
 
 Runs in worker processes only. Between two calls of `Decoder.step` everything may change: answers begin, are
 cancelled, end. Tokens equal those of transformers' `generate` under greedy decoding.

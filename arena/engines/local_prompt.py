@@ -35,8 +35,8 @@ def render(tokenizer: Any, conversation: Conversation) -> Rendered:
     template = tokenizer.chat_template
     if template is None:
         raise CannotRender(
-            "this model has no chat template (a base model, or tokenizer_config.json and chat_template.jinja are "
-            "missing): send raw text, or set a prompt format"
+            "this model has no chat template (a base model, or its tokenizer_config.json or "
+            "chat_template.jinja is missing): send raw text, or set a prompt format"
         )
     clock = datetime.now(UTC)
     messages = conversation.as_chat()
@@ -62,7 +62,7 @@ def render(tokenizer: Any, conversation: Conversation) -> Rendered:
 
 
 def encode_text(tokenizer: Any, text: str) -> Rendered:
-    """Raw text as it stands: control tokens in it are control tokens, the tokenizer adds BOS where it does so."""
+    """Raw text as it stands: control tokens in it are control tokens; the tokenizer adds its BOS if any."""
     ids = tokenizer(text, add_special_tokens=True)["input_ids"]
     if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id and not text.endswith(str(tokenizer.eos_token)):
         ids = ids[:-1]  # an end-of-text that the tokenizer appended would end the answer before it began

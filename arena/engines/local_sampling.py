@@ -1,4 +1,4 @@
-"""Choosing the next token as transformers' `generate` does, for one sequence at a time. Worker processes only."""
+"""Choosing the next token as transformers' `generate` does, one sequence at a time. Worker processes only."""
 
 from __future__ import annotations
 

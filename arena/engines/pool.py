@@ -11,7 +11,7 @@ from pathlib import Path
 from arena.engines.base import Engine
 from arena.engines.cores import CoreGate
 from arena.engines.local import LocalEngine
-from arena.engines.protocol import WorkerConfig
+from arena.engines.protocol import Dtype, WorkerConfig
 from arena.engines.remote import RemoteEngine
 from arena.engines.sources import resolve
 from arena.engines.spec import ModelSpec
@@ -20,7 +20,7 @@ from arena.engines.worker_process import Phase, WorkerProcess
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """Where one engine stands. `memory` is the weights' size in bytes, `answering` its worker's open answers."""
+    """Where one engine stands. `memory` is the weights' size in bytes, `answering` its open answers."""
 
     name: str
     kind: str
@@ -36,8 +36,9 @@ class EngineStatus:
 class EnginePool:
     """Owns the engines of one process. Safe to use from any thread and any event loop."""
 
-    def __init__(self, data_dir: Path, cores: int | None = None) -> None:
+    def __init__(self, data_dir: Path, cores: int | None = None, dtype: Dtype = "auto") -> None:
         self._data_dir = data_dir
+        self._dtype = dtype
         self._gate = CoreGate(cores)
         self._lock = threading.Lock()
         self._workers: dict[str, WorkerProcess] = {}
@@ -60,6 +61,7 @@ class EnginePool:
             path=resolve(spec, self._data_dir),
             quantisation=spec.quantisation,
             context_length=spec.context_length,
+            dtype=self._dtype,
         )
         return self._keep(key, LocalEngine(spec, self._worker(spec, config), self._gate))
 

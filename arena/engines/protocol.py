@@ -17,6 +17,7 @@ from arena.engines.spec import Quantisation
 from prompt_formats.conversation import Conversation
 
 LONGEST_FRAME = 256 * 1024 * 1024
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _LENGTH = struct.Struct(">I")
 
 
@@ -35,7 +36,7 @@ class WorkerConfig(_Message):
     path: Path
     quantisation: Quantisation = "none"
     context_length: int | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Dtype = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
 
@@ -144,7 +145,7 @@ def write_message(stream: BinaryIO, message: ToWorker | FromWorker) -> None:
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
-    """The next frame's bytes, or None where the stream ended. Raises `ProtocolError` where it ended inside one."""
+    """The next frame's bytes, None at the end. Raises `ProtocolError` where the stream ends inside one."""
     head = stream.read(_LENGTH.size)
     if not head:
         return None

@@ -71,7 +71,7 @@ class _Received:
 
 
 class RemoteEngine:
-    """Answers for one model of one endpoint. The key is read from the environment at each use, and never kept."""
+    """Answers for one model of one endpoint. The key is read from the environment at each use, never kept."""
 
     def __init__(self, spec: ModelSpec, retries: RetryPolicy = RetryPolicy()) -> None:  # frozen
         self.spec = spec
@@ -84,7 +84,7 @@ class RemoteEngine:
     async def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
         """Text as the server sends it, then one `Finished` (see `Engine.stream`).
 
-        Tried again on 429, 5xx, timeouts and lost connections, until the first text has arrived and never after.
+        Tried again on 429, 5xx, timeouts and lost connections until the first text arrives, never after.
         """
         if (request.conversation is None) == (request.text is None):
             raise EngineRejected("a request holds either a conversation or raw text")
@@ -108,7 +108,7 @@ class RemoteEngine:
         yield Finished(generation=self._generation(request, sampling, received, time.monotonic() - began))
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
-        """Answers to many requests, in order, a few at a time. The first error is raised, the rest cancelled."""
+        """Answers to many requests, in order, a few at a time. The first error ends all of them."""
         places = asyncio.Semaphore(CONCURRENT)
 
         async def whole(request: GenerationRequest) -> Generation:
@@ -154,9 +154,7 @@ class RemoteEngine:
                 await stream.close()
         except EngineError:
             raise
-        except (
-            Exception
-        ) as error:  # the library, its transport and its JSON parser each raise their own kinds
+        except Exception as error:  # noqa: BLE001  # the library, its transport and its parser raise their own
             raise self._typed(error, key) from None
         if received.finish is None:
             raise BrokenAnswer(f"{self._who()}: the stream ended before the answer did")
@@ -180,7 +178,7 @@ class RemoteEngine:
             options["extra_body"] = extra
         options["stream_options"] = {"include_usage": True}
         if request.conversation is not None:
-            messages = framed(self.spec, request.conversation).as_chat()
+            messages: Any = framed(self.spec, request.conversation).as_chat()
             return await client.chat.completions.create(messages=messages, **options)
         return await client.completions.create(prompt=request.text, **options)
 
@@ -213,8 +211,8 @@ class RemoteEngine:
         if not VARIABLE.fullmatch(name):
             # Perhaps the key itself was written there: it must not be repeated.
             raise EngineRejected(
-                f"{self.spec.name}: `api_key_env` is no name of an environment variable. Write the variable's "
-                "name there, never the key"
+                f"{self.spec.name}: `api_key_env` is no name of an environment variable. Write the "
+                "name of the variable there, never the key"
             )
         key = os.environ.get(name)
         if not key:
@@ -230,7 +228,7 @@ class RemoteEngine:
         said = " ".join(str(error).split())[:400]
         if key:
             said = said.replace(key, "***")
-        who = self._who()
+        who, name = self._who(), type(error).__name__
         match error:
             case openai.APITimeoutError():
                 return EngineTimedOut(f"{who}: no answer within {self._retries.silence:g} seconds")
@@ -246,12 +244,8 @@ class RemoteEngine:
                     return OverContext(f"{who}: {said}")
                 return BrokenAnswer(f"{who}: the server reported an error inside its answer: {said}")
             case ValueError() | KeyError() | TypeError() | AttributeError() | IndexError():
-                return BrokenAnswer(
-                    f"{who}: the server sent what is no answer ({type(error).__name__}: {said})"
-                )
-        return BrokenAnswer(
-            f"{who}: the connection was lost inside the answer ({type(error).__name__}: {said})"
-        )
+                return BrokenAnswer(f"{who}: the server sent what is no answer ({name}: {said})")
+        return BrokenAnswer(f"{who}: the connection was lost inside the answer ({name}: {said})")
 
     def _generation(
         self, request: GenerationRequest, sampling: Sampling, received: _Received, duration: float

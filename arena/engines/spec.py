@@ -1,4 +1,4 @@
-"""ModelSpec: everything an engine needs to know of a model, and the digest that makes its version immutable."""
+"""ModelSpec: all that an engine needs to know of a model, and the digest that makes its version immutable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class ModelSpec(BaseModel):
     """One model of the roster.
 
     `source` is a folder, a hub id or `embedded:NAME` for kind `local`, and the endpoint's model id for kind
-    `openai`. Only the fields below `name` that shape answers enter the digest; licence, tags and notes do not.
+    `openai`. Only the fields below `name` that shape answers enter the digest: licence, tags and notes do
+    not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""From token ids to text that may be shown: whole characters only, and nothing that may become a stop string."""
+"""From token ids to text that may be shown: whole characters, and nothing that may become a stop string."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 
 REPLACEMENT = "\ufffd"
 LONGEST_CHARACTER = 8
-"""More undecodable tokens than this in a row are no split character (UTF-8 has at most 4 bytes, and a byte-level
-token holds at least one) but bytes that are no text; they are then shown as the decoder shows them."""
+"""More undecodable tokens than this in a row are no split character (UTF-8 has at most 4 bytes, and a
+byte-level token holds at least one) but bytes that are no text; they are shown as the decoder shows them."""
 
 
 class TextDecoder:
     """Turns token ids into text as they come.
 
-    Characters whose bytes are split across tokens are held back until they are whole. A token's text may depend
-    on the token before it (SentencePiece drops a leading space), so each is decoded together with the ids that
-    came out last, and the known part is cut off.
+    Characters whose bytes are split across tokens are held back until they are whole. A token's text may
+    depend on the token before it (SentencePiece drops a leading space), so each is decoded together with the
+    ids that came out last, and the known part is cut off.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:

@@ -98,7 +98,7 @@ class WorkerProcess:
             return self._loaded
 
     def start(self, request: Start, sink: Sink) -> int:
-        """Begin an answer on a loaded worker; `sink` gets its messages, from another thread. Returns its id."""
+        """Begin an answer on a loaded worker; returns its id. `sink` gets its messages, in another thread."""
         with self._lock:
             if self._process is None:
                 raise self._gone("ended before this answer began")
@@ -142,6 +142,9 @@ class WorkerProcess:
         environment = {
             **os.environ,
             "PYTHONPATH": path,
+            # Threads wait for each other this long before they sleep. The default keeps a core that another
+            # process needs; sleeping at once makes two threads as slow as one.
+            "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "20000"),
             "HF_HUB_OFFLINE": "1",  # the files are here already: loading must not wait for a network
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
