@@ -18,7 +18,7 @@ from results.store.errors import BY_NAME, StoreBusy, StoreError, StoreUnknownOut
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R")
 
-_CONNECT = 2.0
+_CONNECT, _HELLO = 2.0, 5.0
 # The owner answers a write only when it has tried it: wait a little longer than it may take.
 _EXTRA = 5.0
 
@@ -43,7 +43,7 @@ class Client:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
         )
         try:
-            answer = self._http.get("/hello", timeout=httpx.Timeout(10, connect=_CONNECT))
+            answer = self._http.get("/hello", timeout=httpx.Timeout(_HELLO, connect=_CONNECT))
             if answer.status_code != 200 or answer.json().get("service") != SERVICE:
                 raise OwnerGone("somebody else answers at the owner's port")
         except (httpx.HTTPError, ValueError) as error:

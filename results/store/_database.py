@@ -18,7 +18,14 @@ from typing import Any, Generic, TypeVar
 import duckdb
 
 from results.store import _schema
-from results.store._opening import Settings, connect, copy_database, explain_open_failure
+from results.store._opening import (
+    Settings,
+    connect,
+    copy_database,
+    explain_open_failure,
+    log_file,
+    refuse_orphaned_log,
+)
 from results.store._transaction import Transaction, one
 from results.store.errors import BadWrite, StoreBusy, StoreClosed, StoreError, StoreUnknownOutcome
 
@@ -127,29 +134,43 @@ class Database:
 
     def _open(self) -> Transaction:
         """Connect, migrate and find the next sequence number."""
+        connection = None
         try:
+            if not self._path.exists():
+                self._create()
             connection = connect(self._path, self._backups, self._settings)
-        except duckdb.Error as error:
-            raise explain_open_failure(self._path, error) from error
-        try:
-            _schema.migrate(
-                connection, _schema.migrations(), lambda version: self._back_up(connection, version)
-            )
+            self._migrate(connection)
             newest = one(
                 connection.execute(
                     "SELECT greatest((SELECT max(seq) FROM votes), (SELECT max(seq) FROM judgments), 0)"
                 ).fetchone()
             )
             writer = connection.cursor()
-        except duckdb.Error as error:
-            connection.close()
-            raise explain_open_failure(self._path, error) from error
-        except BaseException:
-            connection.close()
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, duckdb.Error):
+                raise explain_open_failure(self._path, error) from error
             raise
         with self._lock:
             self._connection = connection
         return Transaction(writer, next_seq=int(newest) + 1)
+
+    def _create(self) -> None:
+        """A new database appears in one step: a process that dies on the way leaves none."""
+        refuse_orphaned_log(self._path)
+        new = self._path.with_name("new-" + self._path.name)
+        for left in (new, log_file(new)):
+            left.unlink(missing_ok=True)
+        connection = connect(new, self._backups, self._settings)
+        try:
+            self._migrate(connection)
+        finally:
+            connection.close()
+        new.replace(self._path)
+
+    def _migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
+        _schema.migrate(connection, _schema.migrations(), lambda version: self._back_up(connection, version))
 
     def _back_up(self, connection: duckdb.DuckDBPyConnection, version: int) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
@@ -211,11 +232,8 @@ class Database:
             return
         try:
             writer.commit()
-        except (duckdb.TransactionException, duckdb.ConstraintException) as error:
-            writer.roll_back()
-            self._apart(batch, error)
-            return
         except duckdb.Error as error:
+            # Nobody else writes, so this is no conflict: the disk failed. Only the file knows what it holds.
             raise _Broken(self._lost(error)) from error
         for job, answer in zip(batch, answers, strict=True):
             if isinstance(answer, StoreError):
@@ -285,6 +303,8 @@ def _refused(error: Exception) -> Exception:
     """What DuckDB refused, as an error of the store; programming errors stay what they are."""
     if isinstance(error, duckdb.OutOfMemoryException):
         return StoreBusy(f"not stored: the database has not enough memory ({error})")
+    if isinstance(error, duckdb.IOException):
+        return StoreBusy(f"not stored: the disk is full or failing ({error}). Free some space; try again.")
     if isinstance(error, duckdb.Error):
         return BadWrite(f"the database refused the write: {error}")
     if isinstance(error, UnicodeEncodeError):

@@ -135,10 +135,8 @@ def _stage(tx: Transaction, chunk: Chunk, rows: pa.Table) -> None:
     rows = rows.append_column("seq", pa.array(range(first, first + rows.num_rows), pa.int64()))
     with tx.table("staged_rows", rows):
         _check(tx)
-        if source == "judge":
-            added = _stage_judgments(tx, chunk.import_id, judge)
-        else:
-            added = _stage_votes(tx, chunk.import_id)
+        judged = source == "judge"
+        added = _stage_judgments(tx, chunk.import_id, judge) if judged else _stage_votes(tx, chunk.import_id)
         _stage_battles(tx, chunk.import_id)
     tx.write(
         "UPDATE imports SET chunks = chunks + 1, added = added + ?, known = known + ? WHERE id = ?",

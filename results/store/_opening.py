@@ -12,6 +12,8 @@ import duckdb
 from results.store._transaction import sql_list
 from results.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreReadOnly
 
+_STORAGE_VERSION = "v1.5.0"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -29,6 +31,9 @@ def connect(path: Path, backups: Path, settings: Settings) -> duckdb.DuckDBPyCon
         str(path),
         config={
             "memory_limit": settings.memory_limit,
+            # From this version on a write-ahead log names its database and checkpoint, so that one left behind
+            # by another state of the file is refused; older ones are replayed and double rows.
+            "storage_compatibility_version": _STORAGE_VERSION,
             "threads": settings.threads,
             "temp_directory": str(path.with_suffix(".spill")),
             "autoinstall_known_extensions": False,
@@ -52,7 +57,8 @@ def copy_database(connection: duckdb.DuckDBPyConnection, path: Path, copy: Path)
     folder."""
     cursor = connection.cursor()
     try:
-        cursor.execute(f"ATTACH '{str(copy).replace(chr(39), chr(39) * 2)}' AS backup_copy")
+        quoted = str(copy).replace("'", "''")
+        cursor.execute(f"ATTACH '{quoted}' AS backup_copy (STORAGE_VERSION '{_STORAGE_VERSION}')")
         try:
             cursor.execute(f'COPY FROM DATABASE "{path.stem}" TO backup_copy')
         finally:
@@ -61,9 +67,24 @@ def copy_database(connection: duckdb.DuckDBPyConnection, path: Path, copy: Path)
         cursor.close()
 
 
+def log_file(path: Path) -> Path:
+    """Where DuckDB keeps the write-ahead log of a database."""
+    return path.with_name(path.name + ".wal")
+
+
+def refuse_orphaned_log(path: Path) -> None:
+    """Raise StoreCorrupt where a write-ahead log lies without its database: DuckDB would throw it away."""
+    log = log_file(path)
+    if log.exists() and log.stat().st_size:
+        raise StoreCorrupt(
+            f"{path} is gone, but its write-ahead log {log.name} is there, with writes the file did not hold. "
+            "Put the database file back beside it; if there is none, move the log away and start anew."
+        )
+
+
 def explain_open_failure(path: Path, error: duckdb.Error) -> StoreError:
     """What a person should know and do when DuckDB cannot open `path`."""
-    text = str(error)
+    text = str(error).rstrip(".! ")
     lower = text.lower()
     if "could not set lock" in lower or "conflicting lock" in lower:
         return StoreBusy(
@@ -71,14 +92,19 @@ def explain_open_failure(path: Path, error: duckdb.Error) -> StoreError:
         )
     if any(words in lower for words in ("permission denied", "read-only file system", "cannot open file")):
         return StoreReadOnly(f"{path} cannot be opened for writing ({text}). Check the folder's permissions.")
-    if "no space left" in lower or "could not write" in lower:
+    if any(words in lower for words in ("no space left", "could not write", "too large")):
         return StoreBusy(
             f"{path} cannot be opened: the disk is full ({text}). Free some space and try again."
         )
-    log_file = path.with_name(path.name + ".wal")
+    backups = f"restore a backup from {path.parent / 'backups'}"
+    log = log_file(path)
+    if "wal" in lower and "match" in lower and "checksum" not in lower:
+        return StoreCorrupt(
+            f"{log} belongs to another state of the database, or to another database ({text}). If {path.name} "
+            f"was put there by hand, move {log.name} away; otherwise move both away and {backups}."
+        )
+    what = f"it or its write-ahead log {log.name}" if log.exists() else "the file"
     return StoreCorrupt(
-        f"{path} cannot be read: {text}. The file"
-        + (f" or its write-ahead log {log_file.name}" if log_file.exists() else "")
-        + " is damaged or belongs to something else. Move it away and restore a backup from "
-        f"{path.parent / 'backups'}."
+        f"{path} cannot be read ({text}): {what} is damaged or belongs to something else. "
+        f"Move it away and {backups}."
     )

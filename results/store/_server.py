@@ -33,6 +33,7 @@ SERVICE = "palaestra-store"
 ARROW = "application/vnd.apache.arrow.stream"
 PAYLOAD_HEADER = "x-palaestra-payload"
 _LAST_ANSWERS = 3
+_THREAD = "store-server"
 
 
 class Server:
@@ -48,7 +49,7 @@ class Server:
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen(256)
         self.port: int = self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, name="store-server", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=_THREAD, daemon=True)
         self._thread.start()
 
     def refuse(self) -> None:
@@ -75,6 +76,8 @@ class Server:
                 Route("/do/{name}", self._answer, methods=["POST"]),
             ]
         )
+        # The web app may run in this process under uvicorn as well: its log must not tell of two servers.
+        logging.getLogger("uvicorn.error").addFilter(_is_for_people)
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -155,6 +158,10 @@ class Server:
                 )
             )
         return Response(operation.answers.dump_json(result), media_type="application/json")
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.threadName != _THREAD
 
 
 def _gone() -> Response:
