@@ -8,7 +8,8 @@ import random
 import re
 import time
 import weakref
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -64,6 +65,7 @@ class _Received:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     first: float | None = None
+    opened: bool = False
 
     @property
     def anything(self) -> bool:
@@ -96,8 +98,10 @@ class RemoteEngine:
         while True:
             received = _Received()
             try:
-                async for delta in self._attempt(request, sampling, key, received, began, deadline):
-                    yield delta
+                attempts = self._attempt(request, sampling, key, received, began, deadline)
+                async with aclosing(attempts) as deltas:
+                    async for delta in deltas:
+                        yield delta
                 break
             except EngineError as error:
                 retryable = isinstance(error, BrokenAnswer) and not received.anything
@@ -139,11 +143,12 @@ class RemoteEngine:
         received: _Received,
         began: float,
         deadline: float | None,
-    ) -> AsyncIterator[TextDelta]:
+    ) -> AsyncGenerator[TextDelta]:
         client = self._client().with_options(api_key=key or "none")
         try:
             stream = await self._within(deadline, self._open(client, request, sampling))
             try:
+                received.opened = True
                 events = aiter(stream)
                 while (event := await self._within(deadline, anext(events, None))) is not None:
                     delta = _read(event, received)
@@ -155,7 +160,7 @@ class RemoteEngine:
         except EngineError:
             raise
         except Exception as error:  # noqa: BLE001  # the library, its transport and its parser raise their own
-            raise self._typed(error, key) from None
+            raise self._typed(error, key, received.opened) from None
         if received.finish is None:
             raise BrokenAnswer(f"{self._who()}: the stream ended before the answer did")
         if received.finish == "content_filter":
@@ -224,7 +229,7 @@ class RemoteEngine:
     def _who(self) -> str:
         return f"{self.spec.name} at {self._base_url}"
 
-    def _typed(self, error: Exception, key: str | None) -> EngineError:
+    def _typed(self, error: Exception, key: str | None, opened: bool) -> EngineError:
         said = " ".join(str(error).split())[:400]
         if key:
             said = said.replace(key, "***")
@@ -234,6 +239,8 @@ class RemoteEngine:
                 return EngineTimedOut(f"{who}: no answer within {self._retries.silence:g} seconds")
             case openai.APIConnectionError():
                 cause = type(error.__cause__).__name__ if error.__cause__ else "no connection"
+                if opened:
+                    return BrokenAnswer(f"{who}: the connection was lost inside the answer ({cause})")
                 return EngineUnavailable(
                     f"{who}: cannot be reached ({cause}). Is the server running, and `base_url` right?"
                 )

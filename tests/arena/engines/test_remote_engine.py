@@ -1,0 +1,244 @@
+"""The remote engine against a real HTTP server whose model is scripted (tests/_servers/scripted_openai.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from arena.engines.base import (
+    BrokenAnswer,
+    Chunk,
+    EngineError,
+    EngineRejected,
+    EngineTimedOut,
+    EngineUnavailable,
+    Finished,
+    Generation,
+    GenerationRequest,
+    OverContext,
+    Sampling,
+    TextDelta,
+)
+from arena.engines.remote import RemoteEngine, RetryPolicy
+from arena.engines.spec import Example, ModelSpec
+from prompt_formats.conversation import Conversation
+
+KEY = "sk-scripted-비밀-0123456789".encode().hex()
+ASKED = GenerationRequest(conversation=Conversation().add("user", "프랑스의 수도는?"))
+QUICK = RetryPolicy(request_retries=2, stream_retries=1, stream_wait=0.01, connect=2, silence=1)
+
+
+def engine(server: str, model: str, retries: RetryPolicy = QUICK, **fields: Any) -> RemoteEngine:
+    spec = ModelSpec(name=f"remote-{model}", kind="openai", source=model, base_url=f"{server}/v1", **fields)
+    return RemoteEngine(spec, retries)
+
+
+async def read(engine: RemoteEngine, request: GenerationRequest = ASKED) -> tuple[list[Chunk], Generation]:
+    chunks = [chunk async for chunk in engine.stream(request)]
+    await engine.close()
+    assert isinstance(chunks[-1], Finished)
+    return chunks[:-1], chunks[-1].generation
+
+
+def seen(server: str, model: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{server}/seen/{model}", trust_env=False).json()
+    return found
+
+
+async def test_streams_text_and_reports_what_the_server_counted(scripted_server: str) -> None:
+    chunks, generation = await read(engine(scripted_server, "ok"))
+    assert "".join(chunk.text for chunk in chunks if isinstance(chunk, TextDelta)) == generation.text
+    assert len(chunks) == 7
+    assert generation.text == "The capital of France is Paris."
+    assert (generation.finish_reason, generation.prompt_tokens, generation.completion_tokens) == (
+        "stop",
+        11,
+        7,
+    )
+    assert generation.rendered_by == "server"
+    assert generation.rendered_prompt is None
+    assert generation.prompt_log["messages"] == [{"role": "user", "content": "프랑스의 수도는?"}]
+    assert generation.time_to_first_token is not None
+    assert 0 < generation.time_to_first_token <= generation.duration
+
+
+async def test_korean_and_thinking_arrive_apart(scripted_server: str) -> None:
+    chunks, generation = await read(engine(scripted_server, "korean"))
+    assert generation.text == "대한민국의 수도는 서울입니다."
+    assert generation.thinking == "수도를 생각해 봅니다."
+    assert chunks[0] == TextDelta(thinking="수도를 생각해 봅니다.")
+
+
+async def test_what_the_spec_and_the_request_set_is_sent_and_nothing_else(scripted_server: str) -> None:
+    spec = {
+        "system_prompt": "Be brief.",
+        "few_shot": (Example(user="1+1?", assistant="2"),),
+        "sampling": Sampling(temperature=0.3, top_k=40, max_tokens=100),
+    }
+    request = ASKED.model_copy(
+        update={"sampling": Sampling(max_tokens=9, min_p=0.1), "stop": ("끝",), "seed": 7}
+    )
+    _, generation = await read(engine(scripted_server, "ok:sent", **spec), request)
+    body = seen(scripted_server, "ok:sent")["body"]
+    assert [message["content"] for message in body.pop("messages")] == [
+        "Be brief.", "1+1?", "2", "프랑스의 수도는?",
+    ]  # fmt: skip
+    assert body == {
+        "model": "ok:sent", "stream": True, "stream_options": {"include_usage": True}, "stop": ["끝"],
+        "seed": 7, "temperature": 0.3, "max_tokens": 9, "top_k": 40, "min_p": 0.1,
+    }  # fmt: skip
+    assert generation.sampling == Sampling(temperature=0.3, top_k=40, max_tokens=9, min_p=0.1)
+
+
+async def test_raw_text_goes_to_the_completions_endpoint_as_it_is(scripted_server: str) -> None:
+    _, generation = await read(engine(scripted_server, "ok:raw"), GenerationRequest(text="once upon"))
+    assert generation.text == "ONCE UPON!"
+    assert (generation.rendered_prompt, generation.rendered_by) == ("once upon", "engine")
+
+
+@pytest.mark.parametrize("mode", ["fails-then-ok", "cut-early-then-ok"])
+async def test_a_failure_before_the_first_token_is_tried_again(scripted_server: str, mode: str) -> None:
+    _, generation = await read(engine(scripted_server, f"{mode}:retry"))
+    assert generation.text == "The capital of France is Paris."
+    assert seen(scripted_server, f"{mode}:retry")["requests"] == 2
+
+
+async def test_retry_after_is_honoured(scripted_server: str) -> None:
+    began = time.monotonic()
+    _, generation = await read(engine(scripted_server, "busy-then-ok:retry"))
+    assert generation.text == "The capital of France is Paris."
+    assert seen(scripted_server, "busy-then-ok:retry")["requests"] == 3
+    assert time.monotonic() - began >= 0.4
+
+
+@pytest.mark.parametrize(
+    ("mode", "error", "says"),
+    [
+        ("storm", EngineUnavailable, "too many requests"),
+        ("fails", EngineUnavailable, "503"),
+        ("overlong", OverContext, "4096"),
+        ("refuses", EngineRejected, "temperature must be at most 1"),
+        ("missing", EngineRejected, "base_url"),
+        ("cut", BrokenAnswer, "connection was lost"),
+        ("unfinished", BrokenAnswer, "ended before the answer did"),
+        ("garbage", BrokenAnswer, "no answer"),
+        ("odd", BrokenAnswer, "no answer"),
+        ("error-inside", BrokenAnswer, "GPU on fire"),
+        ("filtered", EngineRejected, "content policy"),
+        ("hang", EngineTimedOut, "1 seconds"),
+    ],
+)
+async def test_each_failure_has_its_type_and_says_what_happened(
+    scripted_server: str, mode: str, error: type[EngineError], says: str
+) -> None:
+    remote = engine(scripted_server, f"{mode}:types")
+    with pytest.raises(error, match=says) as raised:
+        await read(remote)
+    assert type(raised.value) is error
+    assert remote.spec.name in str(raised.value)
+    assert scripted_server in str(raised.value)
+
+
+@pytest.mark.parametrize("mode", ["cut", "garbage", "error-inside", "unfinished"])
+async def test_nothing_is_tried_again_once_text_was_delivered(scripted_server: str, mode: str) -> None:
+    chunks: list[Chunk] = []
+
+    async def collect() -> None:
+        async for chunk in engine(scripted_server, f"{mode}:once").stream(ASKED):
+            chunks.append(chunk)  # noqa: PERF401  # an extend would lose the chunks before the error
+
+    with pytest.raises(BrokenAnswer):
+        await collect()
+    assert chunks
+    assert not any(isinstance(chunk, Finished) for chunk in chunks)
+    assert seen(scripted_server, f"{mode}:once")["requests"] == 1
+
+
+async def test_an_endpoint_that_is_down_is_unavailable() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        remote = engine(f"http://127.0.0.1:{unused.getsockname()[1]}", "ok")
+        with pytest.raises(EngineUnavailable, match="cannot be reached"):
+            await read(remote)
+
+
+async def test_the_request_timeout_covers_the_whole_answer(scripted_server: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(EngineTimedOut, match="time allowed"):
+        await read(engine(scripted_server, "slow:timeout"), ASKED.model_copy(update={"timeout": 0.5}))
+    assert 0.4 < time.monotonic() - began < 2
+
+
+async def test_closing_the_stream_disconnects_from_the_server(scripted_server: str) -> None:
+    stream = engine(scripted_server, "slow:close").stream(ASKED)
+    assert await anext(stream) == TextDelta(text="The")
+    await stream.aclose()  # type: ignore[attr-defined]  # it is an async generator
+    at_close = seen(scripted_server, "slow:close")["written"]
+    await asyncio.sleep(0.6)
+    after = seen(scripted_server, "slow:close")
+    assert after["written"] <= at_close + 1
+    assert after["disconnected"] == 1
+
+
+async def test_the_key_comes_from_the_environment(
+    scripted_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTED_KEY", KEY)
+    _, generation = await read(engine(scripted_server, "auth:good", api_key_env="SCRIPTED_KEY"))
+    assert generation.text == "The capital of France is Paris."
+    assert KEY not in generation.model_dump_json()
+
+
+async def test_a_key_never_shows_in_errors_or_logs(
+    scripted_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = "sk-wrong-but-still-secret"
+    monkeypatch.setenv("SCRIPTED_KEY", wrong)
+    with caplog.at_level(logging.DEBUG), pytest.raises(EngineRejected, match="401") as raised:
+        await read(engine(scripted_server, "auth:bad", api_key_env="SCRIPTED_KEY"))
+    assert "***" in str(raised.value)  # the server repeats the key it was sent
+    assert wrong not in str(raised.value)
+    assert raised.value.__cause__ is None
+    assert wrong not in caplog.text
+
+
+async def test_a_missing_key_names_its_variable(
+    scripted_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with pytest.raises(EngineRejected, match="NO_SUCH_KEY"):
+        await read(engine(scripted_server, "auth", api_key_env="NO_SUCH_KEY"))
+
+
+async def test_a_key_written_where_its_variable_belongs_is_not_repeated(scripted_server: str) -> None:
+    with pytest.raises(EngineRejected, match="name of the variable") as raised:
+        await read(engine(scripted_server, "auth", api_key_env="sk-pasted-secret"))
+    assert "pasted" not in str(raised.value)
+
+
+async def test_generate_keeps_the_order_and_raises_the_first_error(scripted_server: str) -> None:
+    remote = engine(scripted_server, "ok:many")
+    texts = [f"프롬프트 {number}" for number in range(20)]
+    generations = await remote.generate([GenerationRequest(text=text) for text in texts])
+    assert [generation.text for generation in generations] == [f"{text}!" for text in texts]
+    with pytest.raises(EngineRejected):
+        await engine(scripted_server, "refuses:many").generate([ASKED, ASKED])
+
+
+def test_one_engine_serves_several_event_loops(scripted_server: str) -> None:
+    remote = engine(scripted_server, "ok:loops")
+
+    async def once() -> str:
+        return (await read(remote))[1].text
+
+    assert {asyncio.run(once()) for _ in range(3)} == {"The capital of France is Paris."}
+
+
+async def test_finish_reason_length_is_told(scripted_server: str) -> None:
+    assert (await read(engine(scripted_server, "length")))[1].finish_reason == "length"
