@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from results.store import _select
 from results.store._endpoint import Endpoint
-from results.store._operations import Operation
+from results.store._operations import Operation, as_json
 from results.store._server import ARROW, PAYLOAD_HEADER, SERVICE, from_ipc, to_ipc
 from results.store.errors import BY_NAME, StoreBusy, StoreError, StoreUnknownOutcome
 
@@ -55,7 +55,7 @@ class Client:
 
     def call(self, operation: Operation[P, R], payload: P, rows: pa.Table | None) -> R:
         """Have the owner run an operation."""
-        body, headers = payload.model_dump_json().encode(), {"content-type": "application/json"}
+        body, headers = as_json(payload), {"content-type": "application/json"}
         if rows is not None:
             headers = {"content-type": ARROW, PAYLOAD_HEADER: body.decode("ascii")}
             body = to_ipc(rows)

@@ -307,6 +307,4 @@ def _refused(error: Exception) -> Exception:
         return StoreBusy(f"not stored: the disk is full or failing ({error}). Free some space; try again.")
     if isinstance(error, duckdb.Error):
         return BadWrite(f"the database refused the write: {error}")
-    if isinstance(error, UnicodeEncodeError):
-        return BadWrite(f"the text holds half of a character pair, which no database can store: {error}")
     return error

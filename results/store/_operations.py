@@ -9,9 +9,11 @@ from typing import Any, Generic, Literal, TypeVar
 
 import pyarrow as pa
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from results.store._database import Database
 from results.store._transaction import Transaction
+from results.store.errors import BadWrite
 
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R")
@@ -44,6 +46,14 @@ class Operation(Generic[P, R]):
     def apply(self, target: Transaction | Database, payload: P, rows: pa.Table | None) -> R:
         """Run against a transaction (or the whole database)."""
         return self.run(target, payload, rows) if self.takes_rows else self.run(target, payload)
+
+
+def as_json(payload: BaseModel) -> bytes:
+    """The payload as JSON. Raises BadWrite for text that no database can hold (half of a surrogate pair)."""
+    try:
+        return payload.model_dump_json().encode()
+    except PydanticSerializationError as error:
+        raise BadWrite(f"the text cannot be stored, it holds half of a character: {error}") from error
 
 
 class Nothing(BaseModel):

@@ -14,7 +14,7 @@ from results.store import _select
 from results.store._database import Database
 from results.store._endpoint import Endpoint, Files
 from results.store._opening import Settings
-from results.store._operations import Operation
+from results.store._operations import Operation, as_json
 from results.store._server import Server
 from results.store.errors import StoreBusy, StoreUnknownOutcome
 
@@ -41,6 +41,8 @@ class Owner:
 
     def call(self, operation: Operation[P, R], payload: P, rows: pa.Table | None) -> R:
         """Run an operation; raises StoreUnknownOutcome where a write takes longer than its timeout."""
+        # What a client could not send must not be written here either.
+        as_json(payload)
         return call(self._database, operation, payload, rows)
 
     def select(self, sql: str, params: _select.Params) -> pa.Table:
