@@ -18,6 +18,7 @@ from results.leaderboard import leaderboard as rate
 from results.store import Store, StoreError, open_store
 
 _MOST_BAR, _LEAST_BAR = 48, 12
+_GAP = 3  # between two columns
 _WIDTH_WITHOUT_TERMINAL = 120
 
 
@@ -105,31 +106,46 @@ def _table(board: Leaderboard, width: int, *, fancy: bool) -> Table:
     filters = [board.source] + [value for value in (board.category, board.language, board.judge) if value]
     name = "Bradley-Terry" if board.method == "bt" else "Elo"
     table = Table(
-        title=escape(f"{name} leaderboard ({', '.join(filters)})"), title_justify="left", box=SIMPLE_HEAD
+        title=escape(f"{name} leaderboard ({', '.join(filters)})"),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
-    table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("model", overflow="fold")
-    table.add_column("rating", justify="right", no_wrap=True)
-    cells_for_bar, details = _layout(board, width)
-    axis = _Axis.over(board.models, cells_for_bar, fancy) if board.method == "bt" else None
+    rows = board.models
+    names = min(max(Text(row.model).cell_len for row in rows), max(16, width // 4))
+    columns = {"rank": [_rank(row) for row in rows], "rating": [_rating(row) for row in rows]}
     if board.method == "bt":
-        table.add_column("95% interval", justify="right", no_wrap=True)
-    if axis is not None:
-        table.add_column(Text(axis.header), no_wrap=True)
-    table.add_column("votes", justify="right", no_wrap=True)
-    if details or axis is None:
-        table.add_column("won / lost / tied", justify="right", no_wrap=True)
-    for row in board.models:
-        cells: list[str | Text] = [_rank(row), Text(row.model), _rating(row)]
-        if board.method == "bt":
-            cells.append(_interval(row))
-        if axis is not None:
-            cells.append(Text(axis.bar(row), style="cyan"))
-        cells.append(f"{row.votes:,}")
-        if details or axis is None:
-            cells.append(f"{row.wins:,} / {row.losses:,} / {row.ties:,}")
-        table.add_row(*cells, style="dim" if row.rating is None else None)
+        columns["95% interval"] = [_interval(row) for row in rows]
+    columns["votes"] = [f"{row.votes:,}" for row in rows]
+    details = {"won / lost / tied": [f"{row.wins:,} / {row.losses:,} / {row.ties:,}" for row in rows]}
+
+    room = width - names - 2 * _GAP - _widths(columns)
+    wide = board.method == "elo" or room - _widths(details) >= _LEAST_BAR
+    if wide:
+        columns |= details
+        room -= _widths(details)
+    axis = _Axis.over(rows, min(room, _MOST_BAR), fancy)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+        if column == "rank":
+            table.add_column("model", overflow="fold", min_width=names)
+        if column == "95% interval" and axis is not None:
+            table.add_column(Text(axis.header), no_wrap=True)
+    for place, row in enumerate(rows):
+        line: list[str | Text] = []
+        for column, cells in columns.items():
+            line.append(cells[place])
+            if column == "rank":
+                line.append(Text(row.model))
+            if column == "95% interval" and axis is not None:
+                line.append(Text(axis.bar(row), style="cyan"))
+        table.add_row(*line, style="dim" if row.rating is None else None)
     return table
+
+
+def _widths(columns: dict[str, list[str]]) -> int:
+    """Terminal cells that these columns take, with the gaps beside them."""
+    return sum(max(map(len, [name, *cells])) + _GAP for name, cells in columns.items())
 
 
 def _rating(row: LeaderboardRow) -> str:
@@ -150,15 +166,6 @@ def _interval(row: LeaderboardRow) -> str:
     if row.lower is not None:
         return f"over {row.lower:.0f}"
     return f"under {row.upper:.0f}" if row.upper is not None else ""
-
-
-def _layout(board: Leaderboard, width: int) -> tuple[int, bool]:
-    """Cells for interval bars, as far as that is known before columns are laid out, and whether there is room
-    for won / lost / tied: a narrow terminal keeps the bars."""
-    longest = min(max((Text(row.model).cell_len for row in board.models), default=0), 40)
-    rest = width - longest - 43
-    details = rest - 23 >= _LEAST_BAR
-    return min(_MOST_BAR, rest - 23 if details else rest), details
 
 
 class _Axis:

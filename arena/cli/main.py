@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 from rich.markup import escape
 
 from arena.cli import format as format_
-from arena.cli import leaderboard, models, votes
+from arena.cli import leaderboard, models, serve, votes
 from arena.cli._common import BAD_USAGE, FAILED, BadInput, WorkFailed, console
 
 app = typer.Typer(
@@ -20,6 +19,7 @@ app = typer.Typer(
     help="Palaestra: choose, compare and improve open language models with evidence.",
     epilog="Exit codes: 0 fine, 1 the work failed, 2 bad usage or bad input, 3 a gate said no.",
 )
+app.command(name="serve")(serve.serve)
 app.add_typer(votes.app, name="votes")
 app.add_typer(format_.app, name="format")
 app.add_typer(models.app, name="models")
@@ -29,20 +29,13 @@ app.command(name="leaderboard")(leaderboard.leaderboard)
 def main() -> None:
     """Run the command line; the process's exit code tells how it went."""
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        console.print("stopped")
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(BAD_USAGE)
+        app()
     except BadInput as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(BAD_USAGE)
     except WorkFailed as error:
         console.print(f"[bold red]failed:[/] {escape(str(error))}", highlight=False)
         sys.exit(FAILED)
-    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":
