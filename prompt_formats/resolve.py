@@ -111,9 +111,10 @@ class _Pattern:
     order: int
 
     @property
-    def specificity(self) -> tuple[int, int, int]:
-        """More segments first, then more characters, then the order of the registry."""
-        return len(self.segments), sum(map(len, self.segments)), -self.order
+    def rank(self) -> tuple[bool, int, int, int]:
+        """Names of fine-tunes before those of base families (which need a chat mark: `llama 3 +chat`), then more
+        segments, then more characters, then the order of the registry."""
+        return not self.needs_chat, len(self.segments), sum(map(len, self.segments)), -self.order
 
 
 @lru_cache(maxsize=8)
@@ -124,7 +125,7 @@ def _patterns(registry: Registry) -> tuple[_Pattern, ...]:
             needs_chat = text.endswith(" +chat")
             segments = tuple(text.removesuffix(" +chat").lower().split())
             patterns.append(_Pattern(segments, form, needs_chat, len(patterns)))
-    return tuple(sorted(patterns, key=lambda p: p.specificity, reverse=True))
+    return tuple(sorted(patterns, key=lambda p: p.rank, reverse=True))
 
 
 def segments(name: str) -> tuple[str, ...]:
@@ -152,38 +153,44 @@ def _by_id(model: str | None, registry: Registry) -> Resolution | None:
     if not model:
         return None
     name = segments(model.rsplit("/", 1)[-1])
-    whole = segments(model)
     if _BASE_MARKS & set(name):
         return Resolution(registry["plain"], f"{model}: marked as a base model", "registry")
     chat = bool(_CHAT_MARKS & set(name))
+    unmarked: str | None = None
     for pattern in _patterns(registry):
-        where = whole if "/" in pattern.segments[0] or pattern.segments[0].startswith("@") else name
-        if not _matches(pattern.segments, where):
+        if not _matches(pattern.segments, name):
             continue
         shown = " ".join(pattern.segments)
-        if pattern.needs_chat and not chat:
-            return Resolution(
-                registry["plain"],
-                f"{model}: matches {shown!r} but bears no chat or instruct mark: a base model",
-                "registry",
-            )
-        return Resolution(pattern.form, f"{model}: matches {shown!r} in the registry", "registry")
-    return None
+        if not pattern.needs_chat or chat:
+            return Resolution(pattern.form, f"{model}: matches {shown!r} in the registry", "registry")
+        unmarked = unmarked or shown
+    if unmarked is None:
+        return None
+    reason = f"{model}: matches {unmarked!r} but bears no chat or instruct mark: a base model"
+    return Resolution(registry["plain"], reason, "registry")
+
+
+_BETWEEN = re.compile(r"\d+(\.\d+)?[bmk]|\d+x\d+b|a\d+(\.\d+)?b|e\d+b|\d{4,8}|[a-z]{2}|\d{1,2}k")
 
 
 def _matches(pattern: tuple[str, ...], name: tuple[str, ...]) -> bool:
-    """Whether the pattern's segments stand in the name in this order; `@org` means the organisation, `*` at a
-    segment's end any rest of the segment. Segments may have others (sizes, dates) between them."""
-    rest = iter(name)
-    for wanted in pattern:
-        text = wanted.removeprefix("@")
-        if text.endswith("*"):
-            found = any(part.startswith(text[:-1]) for part in rest)
-        else:
-            found = any(part == text for part in rest)
-        if not found:
+    """Whether the pattern's segments stand in the name in this order, with nothing between them but sizes
+    (`7b`, `8x7b`), dates, context lengths, languages and chat marks that the pattern does not name."""
+    for start, part in enumerate(name):
+        if part == pattern[0] and _continues(pattern[1:], name[start + 1 :]):
+            return True
+    return False
+
+
+def _continues(pattern: tuple[str, ...], name: tuple[str, ...]) -> bool:
+    if not pattern:
+        return True
+    for index, part in enumerate(name):
+        if part == pattern[0] and _continues(pattern[1:], name[index + 1 :]):
+            return True
+        if not (part in _CHAT_MARKS or _BETWEEN.fullmatch(part)):
             return False
-    return True
+    return False
 
 
 def _adapter_template(folder: Path) -> str | None:
