@@ -13,10 +13,12 @@ import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
+
+from pydantic import ValidationError
 
 from arena._language import language_of
 from arena.config import BattleSettings
@@ -30,13 +32,14 @@ from results.records import (
     BattleRecord,
     GenerationRecord,
     Side,
+    StoredBattle,
     TurnRecord,
     Verdict,
     VoteRecord,
     VoterRecord,
     now,
 )
-from results.store import CHANGE_WINDOW, Store
+from results.store import CHANGE_WINDOW, Store, VoteClosed
 
 log = logging.getLogger(__name__)
 
@@ -103,12 +106,15 @@ class _Answer:
     error_kind: str | None = None
     error: str | None = None
     task: asyncio.Task[None] | None = None
+    reading: bool = False
     stopping: bool = False
 
     def stop(self) -> None:
-        # Once only: a second cancel would hit the writing of what had arrived.
-        if self.task is not None and not self.over and not self.stopping:
-            self.stopping = True
+        # Only what is being read can be cancelled: a task that has not begun would never say that it ended,
+        # and one that writes down what had arrived must not be cut short.
+        self.stopping = True
+        if self.reading and self.task is not None:
+            self.reading = False
             self.task.cancel()
 
     @property
@@ -185,6 +191,30 @@ class _Battle:
             conversation = conversation.add("user", turn.prompt)
             conversation = conversation.add("assistant", turn.answers[side].text)
         return conversation.add("user", self.turns[-1].prompt)
+
+
+_OPEN_BATTLE = """
+    SELECT id::VARCHAR AS id FROM battles
+    WHERE voter_id = ?::UUID AND mode = 'battle' AND state = 'open'
+      AND created_at > (now() AT TIME ZONE 'UTC') - INTERVAL 1 DAY
+    ORDER BY created_at DESC LIMIT 1
+"""
+_STATUS_OF: dict[str, SideStatus] = {
+    "stop": "finished",
+    "length": "finished",
+    "cancelled": "stopped",
+    "error": "failed",
+}
+
+
+def _stored_turns(stored: StoredBattle) -> list[_Turn]:
+    turns = [_Turn(turn.message) for turn in stored.turns]
+    for generation in stored.generations:
+        answer = turns[generation.turn - 1].answers[generation.side]
+        answer.status = _STATUS_OF[generation.finish_reason]
+        answer.text, answer.thinking = generation.text, generation.thinking or ""
+        answer.error_kind, answer.error = generation.error_kind, generation.error
+    return turns
 
 
 class BattleService:
@@ -306,7 +336,10 @@ class BattleService:
         async with battle.lock:
             if battle.undo_seconds <= 0:
                 raise BattleError("too_late")
-            await asyncio.to_thread(self._store.withdraw_vote, battle.id, voter_id, ids.new_id())
+            try:
+                await asyncio.to_thread(self._store.withdraw_vote, battle.id, voter_id, ids.new_id())
+            except VoteClosed:
+                raise BattleError("too_late") from None
             battle.verdict, battle.counted = None, True
             battle.touch()
         return self._view(battle)
@@ -337,6 +370,44 @@ class BattleService:
         battle = self._battles.get(self._current.get(voter_id, voter_id))
         return None if battle is None else self._view(battle)
 
+    async def restore(self, voter_id: UUID) -> tuple[BattleView | None, str | None]:
+        """After a restart: the voter's open battle from the store, or the prompt of one that was cut off.
+
+        A battle that died while answering is abandoned; its last prompt comes back to be sent again.
+        """
+        rows = await asyncio.to_thread(self._store.query, _OPEN_BATTLE, [voter_id])
+        if rows.num_rows == 0:
+            return None, None
+        stored = await asyncio.to_thread(self._store.battle, UUID(rows["id"][0].as_py()))
+        assert stored is not None
+        turns = _stored_turns(stored)
+        contestants = await asyncio.to_thread(self._contestants, stored.battle)
+        if contestants is None or not turns or not all(a.over for a in turns[-1].answers.values()):
+            await asyncio.to_thread(self._store.set_battle_state, stored.battle.id, "abandoned")
+            return None, stored.turns[-1].message if stored.turns else None
+        battle = _Battle(stored.battle.id, voter_id, contestants, turns)
+        vote = await asyncio.to_thread(self._store.vote, battle.id, voter_id)
+        self._keep(battle)
+        if vote is not None and vote.excluded != "withdrawn":
+            battle.verdict, battle.counted = vote.verdict, vote.counted
+            battle.voted_at = time.monotonic() - CHANGE_WINDOW.total_seconds()
+            await self._reveal(battle)
+        return self._view(battle), None
+
+    def _contestants(self, battle: BattleRecord) -> dict[Side, Contestant] | None:
+        versions = {version.version_key: version for version in self._store.model_versions()}
+        try:
+            return {
+                "a": Contestant(
+                    ModelSpec.model_validate(versions[battle.version_a].spec), versions[battle.version_a]
+                ),
+                "b": Contestant(
+                    ModelSpec.model_validate(versions[battle.version_b].spec), versions[battle.version_b]
+                ),
+            }
+        except ValidationError:  # enrolled by a newer release, with fields that this one does not know
+            return None
+
     async def follow(self, voter_id: UUID, battle_id: UUID) -> AsyncIterator[BattleView]:
         """Views of the battle as it changes, at most `UPDATES_PER_SECOND`, until it is stable."""
         battle = self._own(voter_id, battle_id)
@@ -351,10 +422,8 @@ class BattleService:
                 pause = asyncio.create_task(asyncio.sleep(1 / UPDATES_PER_SECOND))
                 # A countdown changes by itself once a second; answers change when tokens come.
                 limit = 1.0 if view.phase == "voted" else None
-                try:
+                with suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), limit)
-                except TimeoutError:
-                    pass
                 await pause
         finally:
             battle.watchers -= 1
@@ -393,8 +462,11 @@ class BattleService:
         )
         begun = time.monotonic()
         generation: Generation | None = None
-        status: SideStatus
+        status: SideStatus = "finished"
+        answer.reading = not answer.stopping
         try:
+            if answer.stopping:
+                raise asyncio.CancelledError  # stopped before it began
             async with aclosing(self._engine_for(spec).stream(request)) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
                     if isinstance(chunk, Finished):
@@ -404,14 +476,13 @@ class BattleService:
                         answer.text += chunk.text
                         answer.thinking += chunk.thinking
                         battle.touch()
-            status = "finished"
         except asyncio.CancelledError:
             status = "stopped"
         except EngineError as error:
             log.warning("battle %s side %s (%s): %s: %s", battle.id, side, spec.name, error.kind, error)
             answer.error_kind, answer.error = error.kind, str(error)
             status = "failed"
-        answer.stopping = True  # nothing is left to stop, and what follows must not be cut short
+        answer.reading = False
         if generation is not None:
             answer.text, answer.thinking = generation.text, generation.thinking or ""
         record = GenerationRecord(

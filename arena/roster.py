@@ -93,15 +93,21 @@ def spec_from_text(text: str) -> ModelSpec:
     if text.startswith("openai:"):
         model, at, url = text.removeprefix("openai:").rpartition("@")
         if not at or not model or not url.startswith(("http://", "https://")):
-            raise ConfigError(f"'{text}': write openai:MODEL@BASE_URL, for example openai:qwen3@http://localhost:8000/v1")
+            raise ConfigError(
+                f"'{text}': write openai:MODEL@BASE_URL, for example openai:qwen3@http://localhost:8000/v1"
+            )
         return ModelSpec(name=model, kind="openai", source=model, base_url=url, api_key_env="OPENAI_API_KEY")
     name = text.rstrip("/").rsplit("/", 1)[-1]
     if not name:
-        raise ConfigError(f"'{text}': name a folder, a hub id such as Qwen/Qwen3-0.6B, or openai:MODEL@BASE_URL")
+        raise ConfigError(
+            f"'{text}': name a folder, a hub id such as Qwen/Qwen3-0.6B, or openai:MODEL@BASE_URL"
+        )
     return ModelSpec(name=name, kind="local", source=text)
 
 
-def configured_specs(settings: Settings, words: Sequence[str], embedded: Sequence[ModelSpec]) -> list[ModelSpec]:
+def configured_specs(
+    settings: Settings, words: Sequence[str], embedded: Sequence[ModelSpec]
+) -> list[ModelSpec]:
     """All entries: `arena.toml`, then models named by words, and the embedded ones where nothing else is named
     (or where `embedded = true` stands in a file that names others).
 

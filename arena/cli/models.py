@@ -22,15 +22,14 @@ def group() -> None:
 @app.command()
 def prepare(data: DataDir = DEFAULT_DATA) -> None:
     """Fetch, check and convert the embedded model, once; prints its folder."""
+    output.print(str(prepare_embedded(data)), highlight=False)
+
+
+def prepare_embedded(data: Path) -> Path:
+    """The embedded model's folder; fetches and converts it, with progress, where that has not been done."""
     folder = embedded.find(data)
-    if folder is None or not folder.is_relative_to(data):
-        folder = _prepare(data)
-    else:
-        console.print(f"{embedded.NAME} is ready", highlight=False)
-    output.print(str(folder), highlight=False)
-
-
-def _prepare(data: Path) -> Path:
+    if folder is not None and folder.is_relative_to(data):
+        return folder
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}

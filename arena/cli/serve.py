@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from arena.cli._common import DEFAULT_DATA, BadInput, DataDir, WorkFailed, console
-from arena.config import ConfigError, Settings, load_settings
+from arena.cli.models import prepare_embedded
+from arena.config import ConfigError, Settings, load_settings, nearest
+from arena.engines.base import EngineError
+
+if TYPE_CHECKING:
+    from arena.engines.pool import EnginePool
+    from arena.roster import Roster
 
 
 def serve(
@@ -54,15 +61,24 @@ def serve(
         raise BadInput(str(error)) from None
     words = [word for entry in (model or []) for word in entry.split()]
     _check_address(settings)
+    data.mkdir(parents=True, exist_ok=True)
     asyncio.run(_serve(settings, data, words))
 
 
 def _settings(
-    data: Path, config: Path | None, host: str | None, port: int | None, root_path: str | None, join: str | None
+    data: Path,
+    config: Path | None,
+    host: str | None,
+    port: int | None,
+    root_path: str | None,
+    join: str | None,
 ) -> Settings:
     settings = load_settings(data, config)
     given = {"host": host, "port": port, "root_path": root_path, "join_code": join}
-    server = {**settings.server.model_dump(), **{key: value for key, value in given.items() if value is not None}}
+    server = {
+        **settings.server.model_dump(),
+        **{key: value for key, value in given.items() if value is not None},
+    }
     return settings.model_copy(update={"server": type(settings.server).model_validate(server)})
 
 
@@ -90,7 +106,9 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     import uvicorn
 
     from arena.battle import BattleService
-    from arena.engines.factory import EnginePool, weights_digest
+    from arena.engines.embedded import default_specs
+    from arena.engines.pool import EnginePool
+    from arena.engines.sources import weights_digest
     from arena.matchmaking import policy_from
     from arena.roster import configured_specs, enrol
     from arena.web._frame import PageContext
@@ -98,12 +116,11 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     from arena.web.voters import VoterCookies, load_secret
     from results.store import StoreError, open_store
 
-    data.mkdir(parents=True, exist_ok=True)
     try:
         specs = configured_specs(settings, words, default_specs(data))
     except ConfigError as error:
         raise BadInput(str(error)) from None
-    if any("demo" in spec.tags for spec in specs):
+    if any(spec.source.startswith("embedded:") for spec in specs):
         prepare_embedded(data)
     try:
         store = await asyncio.to_thread(open_store, data)
@@ -111,28 +128,74 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
         raise WorkFailed(str(error)) from None
     pool = EnginePool(data)
     try:
-        with console.status("Reading the models..."):
+        with console.status("Reading the models"):
             roster = await asyncio.to_thread(enrol, store, specs, lambda spec: weights_digest(spec, data))
+        _warn_of_unknown_names(settings, [spec.name for spec in specs])
         policy = policy_from(settings.matchmaking)
-        _warn_about_unknown(settings, [spec.name for spec in specs])
         battles = BattleService(store, roster, pool.get, policy, settings.battle)
         context = PageContext(settings, store, roster, battles, VoterCookies(load_secret(data)))
-        app = create_app(context)
         server = uvicorn.Server(
             uvicorn.Config(
-                app,
+                create_app(context, on_start=lambda: _announce(settings)),
                 host=settings.server.host,
                 port=settings.server.port,
                 log_level="warning",
                 timeout_graceful_shutdown=3,
-                root_path=settings.server.root_path,
             )
         )
         serving = asyncio.create_task(server.serve())
         loading = asyncio.create_task(_load(pool, roster))
-        await _announce(server, serving, settings)
         await serving
         loading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await loading
+    except StoreError as error:
+        raise WorkFailed(str(error)) from None
     finally:
         await pool.close()
         await asyncio.to_thread(store.close)
+
+
+def _announce(settings: Settings) -> None:
+    server = settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    console.print(
+        f"\n[bold]Palaestra is at http://{host}:{server.port}{server.root_path}/[/]  (Ctrl+C stops it)"
+    )
+
+
+async def _load(pool: EnginePool, roster: Roster) -> None:
+    """Load the local models one after the other, so that the first battle need not wait; say how it went.
+
+    One that cannot be loaded is left out of battles, and the others go on.
+    """
+    from arena.engines.local import LocalEngine
+
+    for contestant in roster.contestants():
+        name = contestant.spec.name
+        begun = time.monotonic()
+        try:
+            engine = await asyncio.to_thread(pool.get, contestant.spec)
+            if isinstance(engine, LocalEngine):
+                ready = await engine.load()
+                figures = f"{ready.dtype} on {ready.device}, {ready.memory / 2**20:.0f} MiB"
+                console.print(
+                    f"  {name}: ready ({figures}, {time.monotonic() - begun:.1f} s)", highlight=False
+                )
+            else:
+                console.print(f"  {name}: {contestant.spec.base_url}", highlight=False)
+        except EngineError as error:
+            roster.set_unusable(name, str(error))
+    for name, reason in roster.unusable().items():
+        console.print(f"  [yellow]{name}: left out of battles: {escape(reason)}[/]", highlight=False)
+    if len(roster.available()) < 2:
+        console.print("  [yellow]Fewer than two models can answer: no battle is possible.[/]")
+
+
+def _warn_of_unknown_names(settings: Settings, names: list[str]) -> None:
+    boost = settings.matchmaking.boost
+    for name in [*settings.matchmaking.weights, *(boost.pair if boost else ())]:
+        if name not in names:
+            console.print(
+                f"[yellow]matchmaking names '{name}', which is not on the roster{nearest(name, names)}[/]"
+            )

@@ -85,7 +85,7 @@ def default_specs(data_dir: Path) -> list[ModelSpec]:
 
     Temperature and top_p are those that the model's publisher shows. `data_dir` is where `prepare` put it.
     """
-    sampling = Sampling(temperature=0.2, top_p=0.9)
+    sampling = Sampling(temperature=0.2, top_p=0.9, max_tokens=256)
     notes = {
         "none": f"The weights come from {ORIGIN}",
         "nf4": f"Quantised again to NF4 by bitsandbytes; the weights come from {ORIGIN}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Protocol
 
 import gradio as gr
 
@@ -28,11 +27,12 @@ class PageContext:
     cookies: VoterCookies
 
 
-class Page(Protocol):
-    """A module of `arena.web.pages`: `PATH` ('' for the first page), `NAME` (its key in `nav.*`), `build`."""
+@dataclass(frozen=True)
+class Page:
+    """One page: `path` ('' for the first), `name` (its key in the texts `nav.*`), and what lays it out."""
 
-    PATH: str
-    NAME: str
+    path: str
+    name: str
     build: Callable[[PageContext], None]
 
 
@@ -54,20 +54,22 @@ def static_text(name: str) -> str:
     return files("arena.web").joinpath("static", name).read_text(encoding="utf-8")
 
 
-def header(pages: tuple[Page, ...], current: str) -> None:
+def header(pages: tuple[Page, ...], current: Page) -> None:
     """The name of the app, links to its pages and the language link."""
+    # Gradio's own bar cannot be translated.
+    gr.Navbar(visible=False)
     with gr.Row(elem_id="header"):
         gr.HTML('<a id="brand" href="./">Palaestra</a>', min_width=100, padding=False)
         for page in pages:
-            here = ' aria-current="page"' if page.PATH == current else ""
-            label = i18n(f"nav.{page.NAME}")
+            here = ' aria-current="page"' if current is page else ""
+            label = i18n(f"nav.{page.name}")
             gr.HTML(
-                f'<a class="nav" href="./{page.PATH}"{here}>{label}</a>',
+                f'<a class="nav" href="./{page.path}"{here}>{label}</a>',
                 min_width=60,
                 padding=False,
             )
         gr.HTML(
-            f'<a id="language" class="nav" href="./{current}">{i18n("nav.language")}</a>',
+            f'<a id="language" class="nav" href="./{current.path}">{i18n("nav.language")}</a>',
             min_width=60,
             padding=False,
         )

@@ -141,9 +141,7 @@ def _is_page(request: Request, headers: Headers) -> bool:
 
 def _voter_cookie(value: str, secure: bool) -> str:
     response = Response()
-    response.set_cookie(
-        COOKIE, value, max_age=COOKIE_SECONDS, httponly=True, samesite="lax", secure=secure
-    )
+    response.set_cookie(COOKIE, value, max_age=COOKIE_SECONDS, httponly=True, samesite="lax", secure=secure)
     return response.headers["set-cookie"]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import warnings
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -20,18 +21,20 @@ from arena.web._i18n import i18n
 from arena.web._middleware import FrameMiddleware
 from arena.web.pages import battle, leaderboard
 
-PAGES: tuple[Page, ...] = (battle, leaderboard)
+PAGES: tuple[Page, ...] = (battle.PAGE, leaderboard.PAGE)
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-def create_app(context: PageContext) -> FastAPI:
-    """The app of one arena. Its battles are stopped and recorded when it shuts down."""
+def create_app(context: PageContext, on_start: Callable[[], None] = lambda: None) -> FastAPI:
+    """The app of one arena. `on_start` is called once it is about to answer; its battles are stopped and
+    recorded when it shuts down."""
     server = context.settings.server
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # The first call loads a table for a second; better now than in the first voter's battle.
         await asyncio.to_thread(language_of, "warm")
+        on_start()
         yield
         await context.battles.close()
 
@@ -51,8 +54,10 @@ def create_app(context: PageContext) -> FastAPI:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(server.allowed_hosts))
 
     blocks = _blocks(context)
+    # Said of every app of several pages, also with ssr_mode=False.
+    warnings.filterwarnings("ignore", "SSR mode is not supported", UserWarning)
     blocks.i18n_instance = i18n
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         blocks,
         path="/",
@@ -71,17 +76,19 @@ def create_app(context: PageContext) -> FastAPI:
         css=static_text("frame.css"),
         head=f"<script>{static_text('frame.js')}</script>",
     )
+    return app
 
 
 def _blocks(context: PageContext) -> gr.Blocks:
-    with gr.Blocks(title="Palaestra", analytics_enabled=False) as blocks:
+    blocks = gr.Blocks(title="Palaestra", analytics_enabled=False)
+    with blocks:
         _page(PAGES[0], context)
     for page in PAGES[1:]:
-        with blocks.route(page.NAME, page.PATH, show_in_navbar=False):
+        with blocks.route(page.name, page.path, show_in_navbar=False):
             _page(page, context)
     return blocks
 
 
 def _page(page: Page, context: PageContext) -> None:
-    header(PAGES, page.PATH)
+    header(PAGES, page)
     page.build(context)

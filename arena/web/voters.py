@@ -62,6 +62,8 @@ class VoterCookies:
     def has_joined(self, connection: HTTPConnection, code: str) -> bool:
         """Whether the request comes from somebody who gave this join code."""
         try:
-            return secrets.compare_digest(str(self._joined.loads(connection.cookies.get(JOIN_COOKIE, ""))), code)
+            return secrets.compare_digest(
+                str(self._joined.loads(connection.cookies.get(JOIN_COOKIE, ""))), code
+            )
         except BadSignature:
             return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,16 +11,14 @@ from uuid import UUID
 
 import gradio as gr
 
-from arena.battle import BattleError, BattleView, SideView
-from arena.web._frame import PageContext
+from arena.battle import SIDES, BattleError, BattleView, SideView
+from arena.web._frame import Page, PageContext
 from arena.web._i18n import i18n, locale_of, text
-from results.records import Verdict
+from results.records import Side, Verdict
 from results.store import StoreError
 
 log = logging.getLogger(__name__)
 
-PATH = ""
-NAME = "battle"
 SUGGESTIONS = 4
 VERDICTS: tuple[Verdict, ...] = ("a", "b", "tie", "both_bad")
 
@@ -34,7 +31,9 @@ class _Parts:
     """The components that show a battle."""
 
     battle: gr.State
-    empty: gr.Group
+    empty: gr.Column
+    chats: gr.Row
+    votes: gr.Row
     status: gr.Markdown
     chat_a: gr.Chatbot
     chat_b: gr.Chatbot
@@ -80,19 +79,19 @@ def build(context: PageContext) -> None:
     on(parts.undo.click, page.undo)
     on(parts.reveal.click, page.reveal)
     for verdict in VERDICTS:
-        on(getattr(parts, f"vote_{verdict}").click, functools.partial(page.vote, verdict))
+        on(getattr(parts, f"vote_{verdict}").click, page.vote(verdict))
     for number, button in enumerate(suggestions, start=1):
-        on(button.click, functools.partial(page.suggest, number))
+        on(button.click, page.suggest(number))
 
 
 def _layout(context: PageContext) -> tuple[_Parts, list[gr.Button]]:
     battle = gr.State(None, time_to_live=24 * 3600)
     gr.Markdown(f"# {i18n('battle.title')}", elem_id="page-title")
-    gr.Markdown(i18n("battle.intro"))
-    with gr.Group(visible=True) as empty:
+    with gr.Column(visible=True) as empty:
+        gr.Markdown(i18n("battle.intro"))
         if len(context.roster.contestants()) < 2:
             gr.Markdown(i18n("battle.one_model"), elem_id="demo")
-        elif any("demo" in contestant.spec.tags for contestant in context.roster.contestants()):
+        elif any("embedded" in contestant.spec.tags for contestant in context.roster.contestants()):
             gr.Markdown(i18n("battle.demo"), elem_id="demo")
         gr.Markdown(i18n("battle.suggestions"), elem_id="suggestions-title")
         with gr.Row():
@@ -100,12 +99,12 @@ def _layout(context: PageContext) -> tuple[_Parts, list[gr.Button]]:
                 gr.Button(i18n(f"suggestion.{n}"), size="sm", min_width=240, elem_classes=["suggestion"])
                 for n in range(1, SUGGESTIONS + 1)
             ]
-    with gr.Row(equal_height=True):
+    with gr.Row(equal_height=True, visible=False) as chats_row:
         chats = [
             gr.Chatbot(
                 label=i18n(f"battle.side_{side}"),
-                placeholder=i18n(f"battle.empty_{side}"),
-                height="52vh",
+                placeholder=str(i18n(f"battle.empty_{side}")),
+                height="46vh",
                 min_height=260,
                 min_width=320,
                 elem_id=f"chat-{side}",
@@ -117,7 +116,7 @@ def _layout(context: PageContext) -> tuple[_Parts, list[gr.Button]]:
             for side in ("a", "b")
         ]
     status = gr.Markdown(i18n("status.idle"), elem_id="status")
-    with gr.Row(elem_id="votes"):
+    with gr.Row(elem_id="votes", visible=False) as votes_row:
         votes = [
             gr.Button(
                 i18n(f"battle.vote_{verdict}"), interactive=False, min_width=120, elem_id=f"vote-{verdict}"
@@ -144,7 +143,26 @@ def _layout(context: PageContext) -> tuple[_Parts, list[gr.Button]]:
             send = gr.Button(i18n("battle.send"), variant="primary", elem_id="send")
             stop = gr.Button(i18n("battle.stop"), visible=False, variant="stop", elem_id="stop")
     gr.Markdown(i18n("battle.consent"), elem_id="consent")
-    return _Parts(battle, empty, status, *chats, *votes, undo, reveal, prompt, send, stop, new), suggestions
+    parts = _Parts(
+        battle=battle,
+        empty=empty,
+        chats=chats_row,
+        votes=votes_row,
+        status=status,
+        chat_a=chats[0],
+        chat_b=chats[1],
+        vote_a=votes[0],
+        vote_b=votes[1],
+        vote_tie=votes[2],
+        vote_both_bad=votes[3],
+        undo=undo,
+        reveal=reveal,
+        prompt=prompt,
+        send=send,
+        stop=stop,
+        new=new,
+    )
+    return parts, suggestions
 
 
 class _BattlePage:
@@ -191,14 +209,20 @@ class _BattlePage:
         async for updates in self._do(work, battle, request):
             yield updates
 
-    async def vote(self, verdict: Verdict, battle: UUID | None, request: gr.Request) -> AsyncIterator[Updates]:
+    def vote(self, verdict: Verdict) -> Callable[..., AsyncIterator[Updates]]:
+        """The handler of one vote button."""
+
         async def work(voter: UUID, current: UUID | None) -> BattleView:
             if current is None:
                 raise BattleError("unknown_battle")
             return await self._battles.vote(voter, current, verdict)
 
-        async for updates in self._do(work, battle, request):
-            yield updates
+        # A function of its own: Gradio cannot count the parameters of a `functools.partial`.
+        async def vote(battle: UUID | None, request: gr.Request) -> AsyncIterator[Updates]:
+            async for updates in self._do(work, battle, request):
+                yield updates
+
+        return vote
 
     async def undo(self, battle: UUID | None, request: gr.Request) -> AsyncIterator[Updates]:
         async def work(voter: UUID, current: UUID | None) -> BattleView:
@@ -224,8 +248,13 @@ class _BattlePage:
             self._battles.leave(voter)
         return self._render(None, locale_of(request))
 
-    async def suggest(self, number: int, battle: UUID | None, request: gr.Request) -> Updates:
-        return {self._parts.prompt: text(locale_of(request), f"suggestion.{number}")}
+    def suggest(self, number: int) -> Callable[..., Updates]:
+        """The handler of one suggestion."""
+
+        def suggest(battle: UUID | None, request: gr.Request) -> Updates:
+            return {self._parts.prompt: text(locale_of(request), f"suggestion.{number}")}
+
+        return suggest
 
     async def _do(
         self, work: Work, battle: UUID | None, request: gr.Request, done: Updates | None = None
@@ -272,9 +301,11 @@ class _BattlePage:
         updates: Updates = {
             parts.battle: view.id if view else None,
             parts.empty: gr.update(visible=view is None),
+            parts.chats: gr.update(visible=view is not None),
+            parts.votes: gr.update(visible=view is not None),
             parts.status: _status(view, locale),
-            parts.chat_a: _messages(view, "a", locale),
-            parts.chat_b: _messages(view, "b", locale),
+            parts.chat_a: gr.update(value=_messages(view, "a", locale), label=_label(view, "a")),
+            parts.chat_b: gr.update(value=_messages(view, "b", locale), label=_label(view, "b")),
             parts.undo: gr.update(visible=phase == "voted"),
             parts.reveal: gr.update(visible=phase == "voted"),
             parts.new: gr.update(visible=phase in ("voting", "revealed")),
@@ -292,7 +323,14 @@ class _BattlePage:
         return updates
 
 
-def _messages(view: BattleView | None, side: str, locale: str) -> list[dict[str, Any]]:
+def _label(view: BattleView | None, side: Side) -> str:
+    label = str(i18n(f"battle.side_{side}"))
+    if view is None or view.names is None:
+        return label
+    return f"{label}: {view.names[SIDES.index(side)]}"
+
+
+def _messages(view: BattleView | None, side: Side, locale: str) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     for turn in view.turns if view else ():
         answer: SideView = getattr(turn, side)
@@ -339,3 +377,6 @@ def _status(view: BattleView | None, locale: str) -> str:
     a, b = (re.sub(r"([\\`*_\[\]<>#])", r"\\\1", name) for name in view.names)  # names are not Markdown
     status = text(locale, "status.revealed", a=a, b=b, verdict=text(locale, f"verdict.{view.verdict}"))
     return status if view.counted else f"{status} {text(locale, 'status.not_counted')}"
+
+
+PAGE = Page("", "battle", build)

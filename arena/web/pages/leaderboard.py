@@ -8,13 +8,11 @@ from typing import Any
 import gradio as gr
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from arena.web._frame import PageContext
+from arena.web._frame import Page, PageContext
 from arena.web._i18n import i18n, locale_of, text
 from results.leaderboard import Leaderboard, leaderboard
 from results.store import StoreError
 
-PATH = "leaderboard"
-NAME = "leaderboard"
 METHODS = ("bt", "elo")
 SOURCES = ("human", "judge", "all")
 
@@ -68,19 +66,27 @@ def build(context: PageContext) -> None:
 
 def board_html(board: Leaderboard, locale: str) -> str:
     """The leaderboard as a table with an interval bar for each rated model."""
-    rated = [row for row in board.models if row.rating is not None]
-    low = min((row.lower if row.lower is not None else row.rating for row in rated), default=0.0)
-    high = max((row.upper if row.upper is not None else row.rating for row in rated), default=1.0)
+    ends = [
+        value
+        for row in board.models
+        if row.rating is not None
+        for value in (row.rating, row.lower, row.upper)
+        if value is not None
+    ]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     excluded = [(_reason(reason, locale), count) for reason, count in board.excluded.items() if count]
     return _templates.get_template("leaderboard.html").render(
         board=board,
         low=low,
         width=max(high - low, 1e-9),
         excluded="; ".join(f"{reason} ({count})" for reason, count in excluded),
+        why=lambda status: text(locale, f"unrated.{status}"),
         t=lambda key, **figures: text(locale, f"leaderboard.{key}", **figures),
     )
 
 
 def _reason(reason: str, locale: str) -> str:
-    key = f"excluded.{reason.split(':')[0]}"
-    return text(locale, key)
+    return text(locale, f"excluded.{reason.split(':')[0]}")
+
+
+PAGE = Page("leaderboard", "leaderboard", build)
