@@ -27,6 +27,7 @@ class Ticket:
 
     key: str
     admitted: Future[None] = field(default_factory=Future)
+    left: bool = False
 
 
 class CoreGate:
@@ -58,9 +59,12 @@ class CoreGate:
     def leave(self, ticket: Ticket) -> None:
         """Give a place back, or stop waiting for it."""
         with self._lock:
+            if ticket.left:
+                return
+            ticket.left = True
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
-            elif ticket.admitted.done() and not ticket.admitted.cancelled() and self._active[ticket.key]:
+            elif not ticket.admitted.cancelled():
                 self._active[ticket.key] -= 1
                 if not self._active[ticket.key]:
                     del self._active[ticket.key]

@@ -90,6 +90,11 @@ class WorkerProcess:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
+    @property
+    def busy(self) -> bool:
+        """Whether answers are being made for somebody."""
+        return bool(self._sinks)
+
     def load(self) -> Future[Ready]:
         """Start the worker unless it runs. The future ends with what it loaded, or `EngineUnavailable`."""
         with self._lock:
