@@ -25,6 +25,8 @@ By = Literal["model", "version"]
 SAME_MODEL = "same_model"
 """Exclusion reason of battles between two versions of one model, where versions are merged."""
 
+_CODES = " ".join(f"WHEN '{verdict}' THEN {code}" for verdict, code in OUTCOME.items())
+_OUTCOME = f"(CASE verdict {_CODES} END)::TINYINT"
 _ELO_CHUNK = 500_000
 _SAME_RATING = 1e-6
 
@@ -113,11 +115,11 @@ def leaderboard(
     )
     groups = _groups(store, by)
     table = store.query(
-        "SELECT version_a, version_b, verdict, sum(n)::BIGINT AS n FROM pair_counts "  # noqa: S608
-        f"WHERE n > 0{chosen.sql} GROUP BY ALL",
+        f"SELECT version_a, version_b, {_OUTCOME} AS outcome, sum(n)::BIGINT AS n "  # noqa: S608
+        f"FROM pair_counts WHERE n > 0{chosen.sql} GROUP BY ALL",
         chosen.params,
     )
-    outcome = np.array([OUTCOME[verdict] for verdict in table["verdict"].to_pylist()], dtype=np.int64)
+    outcome = _ints(table, "outcome")
     a, b, n = (
         groups.of_version[_ints(table, "version_a")],
         groups.of_version[_ints(table, "version_b")],
@@ -186,9 +188,8 @@ def _excluded(store: Store, chosen: _Filter) -> dict[str, int]:
 def _history(
     store: Store, chosen: _Filter, groups: _Groups, present: npt.NDArray[np.int64]
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    codes = " ".join(f"WHEN '{verdict}' THEN {code}" for verdict, code in OUTCOME.items())
     table = store.query(
-        f"SELECT version_a, version_b, (CASE verdict {codes} END)::TINYINT AS outcome "  # noqa: S608
+        f"SELECT version_a, version_b, {_OUTCOME} AS outcome "  # noqa: S608
         f"FROM comparisons WHERE excluded IS NULL{chosen.sql} ORDER BY time, seq",
         chosen.params,
     )

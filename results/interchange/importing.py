@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
@@ -27,6 +28,9 @@ from results.store import IMPORT_SCHEMA, Store
 _CHUNK_ROWS = 20_000
 _CHUNK_TEXT = 64 * 1024 * 1024
 _SHOWN_REJECTS = 20
+
+
+_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, default=str).encode
 
 
 class Reject(BaseModel):
@@ -152,11 +156,11 @@ def import_votes(
 
 
 class _Keyed(NamedTuple):
-    """A vote with the hashes that its ids are made from."""
+    """A vote with the hashes that its ids are made from; `size` is the length of its row's text."""
 
     vote: Vote
     row_hash: Any
-    battle_key: str | None
+    battle_hash: Any
     size: int
 
 
@@ -180,25 +184,24 @@ def _votes(
 
 
 def _keyed(row: Row, vote: Vote) -> _Keyed:
-    canonical = json.dumps(row.values, ensure_ascii=False, sort_keys=True, default=str)
+    canonical = _canonical(row.values)
     origin = "human" if vote.judge is None else f"judge:{vote.judge}"
     try:
         row_hash = _hash("comparison", origin, canonical)
     except UnicodeEncodeError as error:
         raise Unusable("has half a character (a lone surrogate) in its text") from error
-    return _Keyed(vote, row_hash, _battle_key(vote), len(canonical))
+    return _Keyed(vote, row_hash, _battle_hash(vote), len(canonical))
 
 
-def _battle_key(vote: Vote) -> str | None:
+def _battle_hash(vote: Vote) -> Any:
     """What makes two votes votes on one battle: the same id, prompt, models and conversations. None where a
     vote tells only its models: then nothing says that two votes saw the same answers."""
     if not (vote.id or vote.prompt or vote.conversation_a or vote.conversation_b):
         return None
-    parts = (
-        vote.id, vote.prompt or "", vote.model_a, vote.digest_a, vote.model_b, vote.digest_b,
+    return _hash(
+        "battle", vote.id, vote.prompt or "", vote.model_a, vote.digest_a, vote.model_b, vote.digest_b,
         vote.conversation_a or "", vote.conversation_b or "",
     )  # fmt: skip
-    return _joined(*parts)
 
 
 def _batches(store: Store, votes: Iterator[_Keyed], default_time: datetime) -> Iterator[pa.RecordBatch]:
@@ -259,40 +262,48 @@ def _know_versions(store: Store, votes: list[Vote], keys: dict[tuple[str, str], 
 
 
 def _comparison_ids(chunk: list[_Keyed], rows_seen: Occurrences) -> list[str]:
-    keys = np.frombuffer(b"".join(keyed.row_hash.digest()[:8] for keyed in chunk), np.uint64)
-    ids = []
-    for keyed, occurrence in zip(chunk, rows_seen.number(keys).tolist(), strict=True):
-        if keyed.vote.vote_uuid is not None:
-            ids.append(keyed.vote.vote_uuid.hex)
-        else:
-            row_hash = keyed.row_hash.copy()
-            row_hash.update(_joined(str(occurrence)).encode())
-            ids.append(_version_5(row_hash.digest()))
-    return ids
+    occurrences = rows_seen.number(_keys(keyed.row_hash.digest() for keyed in chunk))
+    return [
+        _id_of(keyed.row_hash, occurrence) if keyed.vote.vote_uuid is None else keyed.vote.vote_uuid.hex
+        for keyed, occurrence in zip(chunk, occurrences.tolist(), strict=True)
+    ]
 
 
 def _battle_ids(chunk: list[_Keyed], ids: list[str], votes_seen: Occurrences) -> list[str]:
     """A voter's second vote on one battle becomes a vote on a second battle of the same answers."""
-    keys = np.zeros(len(chunk), np.uint64)
-    tracked = []
-    for place, (vote, _, battle_key, _) in enumerate(chunk):
-        if battle_key is not None and vote.voter is not None:
-            tracked.append(place)
-            keys[place] = int.from_bytes(_hash("voted", vote.voter, battle_key).digest()[:8], "little")
     repeats = np.zeros(len(chunk), np.int64)
-    repeats[tracked] = votes_seen.number(keys[tracked])
-
+    named = [
+        place
+        for place, keyed in enumerate(chunk)
+        if keyed.battle_hash is not None and keyed.vote.voter is not None
+    ]
+    repeats[named] = votes_seen.number(
+        _keys(_extended(chunk[place].battle_hash, chunk[place].vote.voter or "") for place in named)
+    )
     battles = []
-    for (vote, _, battle_key, _), own, repeat in zip(chunk, ids, repeats.tolist(), strict=True):
-        if vote.battle_uuid is not None:
-            battles.append(vote.battle_uuid.hex)
-        elif battle_key is None:
+    for keyed, own, repeat in zip(chunk, ids, repeats.tolist(), strict=True):
+        if keyed.vote.battle_uuid is not None:
+            battles.append(keyed.vote.battle_uuid.hex)
+        elif keyed.battle_hash is None:
             battles.append(_version_5(_hash("battle", own).digest()))
-        elif repeat:
-            battles.append(_version_5(_hash("battle", battle_key, str(repeat)).digest()))
         else:
-            battles.append(_version_5(_hash("battle", battle_key).digest()))
+            battles.append(_id_of(keyed.battle_hash, repeat))
     return battles
+
+
+def _keys(digests: Iterable[bytes]) -> npt.NDArray[np.uint64]:
+    return np.frombuffer(b"".join([digest[:8] for digest in digests]), np.uint64)
+
+
+def _id_of(hashed: Any, occurrence: int) -> str:
+    return _version_5(_extended(hashed, str(occurrence)))
+
+
+def _extended(hashed: Any, part: str) -> bytes:
+    """The digest of a hash with one more part."""
+    longer = hashed.copy()
+    longer.update(_joined(part).encode())
+    return bytes(longer.digest())
 
 
 def _voter_id(voter: str) -> UUID:
@@ -304,7 +315,7 @@ def _voter_id(voter: str) -> UUID:
 
 
 def _joined(*parts: str) -> str:
-    return "".join(f"{len(part)}:{part}" for part in parts)
+    return "".join([f"{len(part)}:{part}" for part in parts])
 
 
 def _hash(kind: str, *parts: str) -> Any:

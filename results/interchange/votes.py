@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from results.interchange.fields import Columns, verdict_of
+from results.interchange.fields import FIELDS, Columns, verdict_of
 from results.records import Verdict
 
 IMPORTED = "imported"
@@ -47,43 +47,47 @@ class Unusable(ValueError):
 
 def vote_reader(columns: Columns) -> Callable[[dict[str, Any]], Vote]:
     """A function from a row's values to its vote; that one raises Unusable with the reason."""
-    column_of, fixed = columns.column_of, columns.fixed
+    pick = {field: _picker(field, columns) for field in FIELDS}
+    model_a_of, model_b_of, winner_of = pick["model_a"], pick["model_b"], pick["winner"]
+    is_human = columns.source == "human"
 
-    def value(values: dict[str, Any], field: str) -> Any:
-        column = column_of.get(field)
-        return fixed.get(field) if column is None else values.get(column)
+    def text(values: dict[str, Any], field: str) -> str | None:
+        value = pick[field](values)
+        return None if value is None or value == "" else _text(value, field)
 
     def read(values: dict[str, Any]) -> Vote:
-        model_a, model_b = (
-            _model(value(values, "model_a"), "model_a"),
-            _model(value(values, "model_b"), "model_b"),
-        )
-        digest_a = _text(value(values, "digest_a"), "digest_a") or IMPORTED
-        digest_b = _text(value(values, "digest_b"), "digest_b") or IMPORTED
+        model_a, model_b = _model(model_a_of(values), "model_a"), _model(model_b_of(values), "model_b")
+        digest_a, digest_b = text(values, "digest_a") or IMPORTED, text(values, "digest_b") or IMPORTED
         if model_a == model_b and digest_a == digest_b:
             raise Unusable(f"model_a and model_b are both {model_a!r}")
-        conversation_a, opening = _conversation(value(values, "conversation_a"), "conversation_a")
-        conversation_b, _ = _conversation(value(values, "conversation_b"), "conversation_b")
-        prompt = _raw_text(value(values, "prompt"), "prompt") or opening
-        judge = _text(value(values, "judge"), "judge") if columns.source == "judge" else None
-        if columns.source == "judge" and not judge:
+        conversation_a, opening = _conversation(pick["conversation_a"](values), "conversation_a")
+        conversation_b, _ = _conversation(pick["conversation_b"](values), "conversation_b")
+        judge = None if is_human else text(values, "judge")
+        if not is_human and not judge:
             raise Unusable("judge is empty")
         return Vote(
             model_a, model_b, digest_a, digest_b,
-            _verdict(value(values, "winner"), model_a, model_b),
-            _text(value(values, "id"), "id") or "",
-            prompt,
-            _text(value(values, "voter"), "voter") if columns.source == "human" else None,
+            _verdict(winner_of(values), model_a, model_b),
+            text(values, "id") or "",
+            _raw_text(pick["prompt"](values), "prompt") or opening,
+            text(values, "voter") if is_human else None,
             judge,
-            _time(value(values, "timestamp")),
-            _text(value(values, "language"), "language") or "",
-            _text(value(values, "category"), "category") or "",
+            _time(pick["timestamp"](values)),
+            text(values, "language") or "",
+            text(values, "category") or "",
             conversation_a, conversation_b,
-            _uuid(value(values, "vote_uuid"), "vote_uuid"),
-            _uuid(value(values, "battle_uuid"), "battle_uuid"),
+            _uuid(pick["vote_uuid"](values), "vote_uuid"),
+            _uuid(pick["battle_uuid"](values), "battle_uuid"),
         )  # fmt: skip
 
     return read
+
+
+def _picker(field: str, columns: Columns) -> Callable[[dict[str, Any]], Any]:
+    if (column := columns.column_of.get(field)) is not None:
+        return lambda values: values.get(column)
+    fixed = columns.fixed.get(field)
+    return lambda values: fixed
 
 
 def _raw_text(value: Any, field: str) -> str | None:
@@ -92,7 +96,7 @@ def _raw_text(value: Any, field: str) -> str | None:
         return None
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float | UUID):
+    if isinstance(value, bool) or not isinstance(value, (int, float, UUID)):
         raise Unusable(f"{field} is a {type(value).__name__} where text is needed")
     if isinstance(value, float):
         if math.isnan(value):  # how pandas writes a missing value
@@ -121,11 +125,11 @@ def _model(value: Any, field: str) -> str:
 
 
 def _verdict(value: Any, model_a: str, model_b: str) -> Verdict:
+    if isinstance(value, str) and (found := verdict_of(value)):
+        return found
     word = _text(value, "winner")
     if not word:
         raise Unusable("winner is empty")
-    if found := verdict_of(word):
-        return found
     # Some files name the model that won.
     if model_a != model_b and word in (model_a, model_b):
         return "a" if word == model_a else "b"

@@ -16,10 +16,12 @@ import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import expit, log_expit, logit, ndtri
 
+from results.ratings._threads import one_thread
 from results.ratings.counts import Floats, Ints, PairCounts
 from results.ratings.rateability import Status, rateability
 
 MEAN, SCALE = 1000.0, 400.0
+_NEAR, _LONGEST = 0.5, 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +77,9 @@ def bradley_terry(counts: PairCounts, *, level: float = 0.95, mean: float = MEAN
     steps = 0
     if len(rated):
         inner = counts.subset(rated)
-        strength, steps = maximise(inner)
-        spread = sandwich(inner, strength, prior=prior) * unit**2
+        with one_thread():
+            strength, steps = maximise(inner)
+            spread = sandwich(inner, strength, prior=prior) * unit**2
         half = _z(level) * np.sqrt(np.diag(spread))
         ratings[rated] = mean + unit * strength
         covariance[np.ix_(rated, rated)] = spread
@@ -90,32 +93,26 @@ def bradley_terry(counts: PairCounts, *, level: float = 0.95, mean: float = MEAN
 
 
 def maximise(
-    counts: PairCounts, start: Floats | None = None, *, tolerance: float = 1e-11
+    counts: PairCounts, start: Floats | None = None, *, tolerance: float = 1e-8
 ) -> tuple[Floats, int]:
     """Natural-unit strengths (n,) of mean zero at the maximum of the likelihood, and the Newton steps it
     took.
 
-    The models must be rateable together (`rateability`). Raises RuntimeError where 200 steps are not enough.
+    The models must be rateable together (`rateability`). Steps end when one is below `tolerance`; as they
+    converge quadratically, what is left is far smaller. Raises RuntimeError where 200 steps are not enough.
     """
     n = counts.models
     score = counts.wins + counts.ties / 2
     games = counts.games
     t = np.zeros(n) if start is None else start - start.mean()
-    value = _log_likelihood(score, t)
     for step in range(1, 201):
         p = expit(t[:, None] - t[None, :])
         q = p.T  # more exact than 1 - p where p is near 1
         move = _newton_move(laplacian(games * p * q), (score * q - score.T * p).sum(axis=1))
         largest = float(np.abs(move).max())
-        shrink = min(1.0, 4.0 / largest) if largest else 1.0
-        ahead = t + shrink * move
-        reached = _log_likelihood(score, ahead)
-        # Rounding noise of the sum is no reason to halve; a real overshoot is.
-        while reached < value - 1e-9 * abs(value) - 1e-12 and shrink > 1e-6:
-            shrink /= 2
-            ahead = t + shrink * move
-            reached = _log_likelihood(score, ahead)
-        t, value = ahead - ahead.mean(), reached
+        # Near the maximum a full step is right; farther away it may overshoot and is checked.
+        t = t + (move if largest < _NEAR else _searched(score, t, move, largest))
+        t -= t.mean()
         if largest < tolerance * max(1.0, float(np.abs(t).max())):
             return t, step
     raise RuntimeError("Bradley-Terry did not converge in 200 Newton steps; please report these counts")
@@ -191,6 +188,16 @@ def _z(level: float) -> float:
 
 def _log_likelihood(score: Floats, t: Floats) -> float:
     return float((score * log_expit(t[:, None] - t[None, :])).sum())
+
+
+def _searched(score: Floats, t: Floats, move: Floats, largest: float) -> Floats:
+    """The step, shortened to a few units and halved until the likelihood does not fall."""
+    before = _log_likelihood(score, t)
+    shrink = min(1.0, _LONGEST / largest)
+    # Rounding noise of the sum is no reason to halve; a real overshoot is.
+    while _log_likelihood(score, t + shrink * move) < before - 1e-9 * abs(before) and shrink > 1e-6:
+        shrink /= 2
+    return shrink * move
 
 
 def _newton_move(information: Floats, gradient: Floats) -> Floats:
