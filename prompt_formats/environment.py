@@ -201,10 +201,8 @@ def render_template(
     run = _Run(now, blocks=[] if track_generation else None, spans=[] if track_generation else None)
     token = _run.set(run)
     try:
-        if run.blocks is None and limit is None:
-            text = program.render(values)
-        else:
-            text = _collect(program, values, run, limit)
+        whole = run.blocks is None and limit is None
+        text = program.render(values) if whole else _collect(program, values, run, limit)
     except jinja2.TemplateError as error:
         raise TemplateFailed(_explain(error)) from error
     except TemplateFailed:

@@ -13,6 +13,9 @@ from typing import Any, Literal
 from prompt_formats.conversation import Conversation
 from prompt_formats.environment import Rendering, plain_data, render_template
 from prompt_formats.errors import InvalidInput, TemplateFailed
+from prompt_formats.mistral_ids import PREFIX as MISTRAL_PREFIX
+from prompt_formats.mistral_ids import encode as encode_mistral
+from prompt_formats.mistral_ids import installed as mistral_installed
 from prompt_formats.policies import (
     ControlTextPolicy,
     apply_alternation,
@@ -25,7 +28,7 @@ from prompt_formats.registry import built_in
 from prompt_formats.resolve import Resolution
 from prompt_formats.sandbox import Limits, render_untrusted
 from prompt_formats.thinking import place_thinking, write_inline
-from prompt_formats.tokenizer import ChatTokenizer, Encoded, load_tokenizer, mark
+from prompt_formats.tokenizer import ChatTokenizer, Encoded, load_tokenizer, mark, unmark
 from prompt_formats.windows import Round, Window, split_rounds
 
 FormatLike = PromptFormat | Resolution | str
@@ -123,6 +126,7 @@ class _Job:
     eos: str | None
     limits: Limits | None
     track_generation: bool = False
+    encoder: str | None = None
 
     def run(self, conversation: Conversation) -> tuple[str, Rendering, Encoded | None]:
         """The text, the raw rendering (marks and spans included), and the ids where there is a tokenizer."""
@@ -155,6 +159,14 @@ class _Job:
             rendering = render_untrusted(
                 self.form.template, plain_data(context), limits=self.limits, **options
             )
+        if self.encoder is not None:
+            ids = encode_mistral(
+                self.encoder,
+                conversation,
+                continue_final_message=self.continue_final_message,
+                tools=self.tools,
+            )
+            return rendering.text, rendering, Encoded(ids, ())
         if self.tokenizer is None:
             return rendering.text, rendering, None
         text, encoded = self.tokenizer.encode_marked(rendering.text)
@@ -212,9 +224,10 @@ def render(
     template's message where it raises, `OverBudget` where a token window cannot hold the last turn.
     """
     form, reason = find_format(format)
+    encoder = _encoder(form, tokenizer)
     job = _Job(
         form,
-        None if tokenizer is None else load_tokenizer(tokenizer),
+        None if tokenizer is None or encoder else load_tokenizer(tokenizer),
         not continue_final_message if add_generation_prompt is None else add_generation_prompt,
         continue_final_message,
         tools,
@@ -224,13 +237,14 @@ def render(
         bos,
         eos,
         limits,
+        encoder=encoder,
     )
     _check(conversation, job)
     prepared, notes = _prepare(conversation, job, system_policy, alternation, control_text)
     dropped: tuple[Round, ...] = ()
     summary = None
     if window is not None:
-        windowed = window.apply(split_rounds(prepared), job.count if job.tokenizer is not None else None)
+        windowed = window.apply(split_rounds(prepared), job.count if job.tokenizer or encoder else None)
         prepared, dropped, summary = windowed.conversation(), windowed.dropped, windowed.summary
     text, rendering, encoded = job.run(prepared)
     notes += _ignored(job, text)
@@ -256,6 +270,13 @@ def render(
     )
 
 
+def _encoder(form: PromptFormat, tokenizer: Any) -> str | None:
+    """The name of Mistral's encoder where it makes the ids: asked for, or the format's own and installed."""
+    if isinstance(tokenizer, str) and tokenizer.startswith(MISTRAL_PREFIX):
+        return tokenizer
+    return form.encoder if tokenizer is None and form.encoder and mistral_installed() else None
+
+
 def _check(conversation: Conversation, job: _Job) -> None:
     if not conversation.messages:
         raise InvalidInput("the conversation is empty: give at least one message")
@@ -278,6 +299,8 @@ def _prepare(
         own_system, own_alternation = family_policies(job.form)
         system_policy = own_system if system_policy == "family" else system_policy
         alternation = own_alternation if alternation == "family" else alternation
+    if job.form.encoder is not None and alternation is None:
+        alternation = "merge"  # as Mistral's own encoder does
     if system_policy is not None:
         conversation, more = apply_system(conversation, system_policy)
         notes += more
@@ -361,3 +384,37 @@ def _shows(form: PromptFormat, conversation: Conversation, text: str) -> bool:
         return text in render(conversation, form).prompt
     except TemplateFailed:
         return False
+
+
+def generation_spans(
+    prompt: RenderedPrompt, form: PromptFormat, tokenizer: Any, options: Mapping[str, Any]
+) -> tuple[tuple[int, int], ...]:
+    """Characters of the template's `{% generation %}` blocks in `prompt.prompt`; empty where it has none.
+
+    `options` are the tools, documents, kwargs and clock with which `prompt` was rendered.
+    """
+    if "generation" not in form.template or "endgeneration" not in form.template:
+        return ()
+    job = _Job(
+        form,
+        load_tokenizer(tokenizer),
+        False,
+        False,
+        options["tools"],
+        options["documents"],
+        options["kwargs"] or {},
+        options["now"],
+        None,
+        None,
+        None,
+        track_generation=True,
+    )
+    _, rendering, _ = job.run(prompt.conversation)
+    return tuple(
+        (_unmarked(rendering.text, start), _unmarked(rendering.text, end)) for start, end in rendering.spans
+    )
+
+
+def _unmarked(text: str, place: int) -> int:
+    """The place in the text without marks."""
+    return len(unmark(text[:place]))

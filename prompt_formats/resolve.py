@@ -112,8 +112,8 @@ class _Pattern:
 
     @property
     def rank(self) -> tuple[bool, int, int, int]:
-        """Names of fine-tunes before those of base families (which need a chat mark: `llama 3 +chat`), then more
-        segments, then more characters, then the order of the registry."""
+        """Names of fine-tunes before those of base families (which need a chat mark: `llama 3 +chat`), then
+        more segments, then more characters, then the order of the registry."""
         return not self.needs_chat, len(self.segments), sum(map(len, self.segments)), -self.order
 
 
@@ -176,10 +176,9 @@ _BETWEEN = re.compile(r"\d+(\.\d+)?[bmk]|\d+x\d+b|a\d+(\.\d+)?b|e\d+b|\d{4,8}|[a
 def _matches(pattern: tuple[str, ...], name: tuple[str, ...]) -> bool:
     """Whether the pattern's segments stand in the name in this order, with nothing between them but sizes
     (`7b`, `8x7b`), dates, context lengths, languages and chat marks that the pattern does not name."""
-    for start, part in enumerate(name):
-        if part == pattern[0] and _continues(pattern[1:], name[start + 1 :]):
-            return True
-    return False
+    return any(
+        part == pattern[0] and _continues(pattern[1:], name[start + 1 :]) for start, part in enumerate(name)
+    )
 
 
 def _continues(pattern: tuple[str, ...], name: tuple[str, ...]) -> bool:
