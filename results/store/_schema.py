@@ -10,7 +10,7 @@ from importlib import resources
 
 import duckdb
 
-from results.store.errors import StoreCorrupt, StoreTooNew
+from results.store.errors import StoreCorrupt, StoreError, StoreTooNew
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,10 @@ def migrate(
                 "INSERT INTO schema_version VALUES (?, ?, now() AT TIME ZONE 'UTC')",
                 [migration.version, migration.name],
             )
-        except duckdb.Error:
+        except duckdb.Error as error:
             connection.execute("ROLLBACK")
-            raise
+            raise StoreError(
+                f"upgrading the database to schema {migration.version:04d}_{migration.name} failed and was undone: "
+                f"{error}. The database is as it was before."
+            ) from error
         connection.execute("COMMIT")

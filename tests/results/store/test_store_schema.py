@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from results.store import Store, StoreCorrupt, StoreTooNew, open_store
+from results.store import Store, StoreCorrupt, StoreError, StoreTooNew, open_store
 from results.store import _schema as schema
 
 
@@ -70,7 +70,7 @@ def test_a_failing_upgrade_changes_nothing(own_arena: Any, monkeypatch: pytest.M
     broken = later(newest, "CREATE TABLE later (a INT); SELECT nonsense")
     with monkeypatch.context() as patch:
         patch.setattr(schema, "migrations", lambda: broken)
-        with pytest.raises(StoreCorrupt):
+        with pytest.raises(StoreError, match=r"upgrading.*later failed and was undone"):
             open_store(data)
     with open_store(data) as store:
         assert store.query("SELECT max(version) AS n FROM schema_version").to_pylist() == [{"n": newest - 1}]
