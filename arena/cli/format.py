@@ -221,6 +221,51 @@ def parse(
         bulk.run_lines(cases, lambda row: bulk.parse_case(row, registry))
 
 
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="JSON or JSON lines (`-`: stdin).", **_READABLE)],
+    source: Annotated[str, typer.Option("--from", help="openai, gradio, sharegpt, alpaca or fastchat.")],
+    target: Annotated[str, typer.Option("--to", help="The same choice.")],
+) -> None:
+    """Conversations from one shape to another; what the new shape cannot hold is named on stderr."""
+    from arena.cli._format_more import convert_file
+
+    with _errors():
+        convert_file(file, source, target)
+
+
+@app.command()
+def unrender(
+    file: Annotated[Path, typer.Argument(help="The raw prompt (`-`: stdin).", **_READABLE)],
+    data: DataDir = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Recover the conversation of a raw prompt, and the formats that could have made it."""
+    from arena.cli._format_more import unrender_text
+
+    try:
+        prompt = sys.stdin.read() if str(file) == "-" else file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file}: cannot be read: {error}") from error
+    with _errors():
+        unrender_text(prompt, _registry(data), as_json)
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="A model id, a folder, a GGUF file, or a format's name.")],
+    form: Annotated[str | None, typer.Option("--format", help="Check this format instead.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="The tokenizer to compare with.")] = None,
+    data: DataDir = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Render probe conversations, compare with the tokenizer's own, explain every difference (exit 3)."""
+    from arena.cli._format_more import check_model
+
+    with _errors():
+        check_model(model, form, tokenizer, _registry(data), as_json)
+
+
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8"))
