@@ -71,7 +71,8 @@ def write_inline(messages: list[dict[str, Any]], thinking: Thinking | None) -> l
     these marks stay control tokens.
     """
     if thinking is None or thinking.field != "inline":
-        return messages
+        # gpt-oss and others read the older name; transformers fills it in too.
+        return [{**m, "thinking": m["reasoning_content"]} if "reasoning_content" in m else m for m in messages]
     written = []
     for message in messages:
         reasoning = message.get("reasoning_content")
