@@ -1,11 +1,14 @@
-"""The side of everybody but the owner: the same calls, over the loopback."""
+"""The side of everybody but the owner: the same calls, over the loopback.
+
+httpx is imported when there is an owner to talk to: it brings a quarter of a second of imports, which a command
+that owns the store need not wait for.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import httpx
 import pyarrow as pa
 from pydantic import BaseModel
 
@@ -14,6 +17,9 @@ from results.store._endpoint import Endpoint
 from results.store._operations import Operation, as_json
 from results.store._server import ARROW, PAYLOAD_HEADER, SERVICE, from_ipc, to_ipc
 from results.store.errors import BY_NAME, StoreBusy, StoreError, StoreUnknownOutcome
+
+if TYPE_CHECKING:
+    import httpx
 
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R")
@@ -34,6 +40,8 @@ class Client:
 
     def __init__(self, endpoint: Endpoint) -> None:
         """Raises OwnerGone unless the store's owner really answers there."""
+        import httpx
+
         self._endpoint = endpoint
         # Proxies of the environment are for other hosts; threads share the pool.
         self._http = httpx.Client(
@@ -74,6 +82,8 @@ class Client:
         self._http.close()
 
     def _post(self, path: str, body: bytes, headers: dict[str, str], timeout: float, reads: bool) -> bytes:
+        import httpx
+
         try:
             answer = self._http.post(
                 path, content=body, headers=headers, timeout=httpx.Timeout(timeout + _EXTRA, connect=_CONNECT)

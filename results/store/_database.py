@@ -62,7 +62,7 @@ class Database:
         self._problem = "it is being opened"
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._writer = self._open()
+        self._writer = self._open(create=True)
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -132,11 +132,15 @@ class Database:
                     log.warning("closing %s without a checkpoint: %s", self._path, error)
             self._disconnect("it is closed")
 
-    def _open(self) -> Transaction:
+    def _open(self, *, create: bool) -> Transaction:
         """Connect, migrate and find the next sequence number."""
         connection = None
         try:
             if not self._path.exists():
+                if not create:
+                    raise StoreBusy(
+                        f"{self._path} is gone: its disk may have been unmounted, or it was moved."
+                    )
                 self._create()
             connection = connect(self._path, self._backups, self._settings)
             self._migrate(connection)
@@ -227,7 +231,10 @@ class Database:
         except _FATAL as error:
             raise _Broken(self._lost(error)) from error
         except Exception as error:  # noqa: BLE001 - whatever a job raises is its caller's to see
-            writer.roll_back()
+            try:
+                writer.roll_back()
+            except duckdb.Error as worse:
+                raise _Broken(self._lost(worse)) from error
             self._apart(batch, error)
             return
         try:
@@ -273,8 +280,8 @@ class Database:
         pause = _FIRST_PAUSE
         while not self._closing.is_set():
             try:
-                self._writer = self._open()
-            except StoreError as error:
+                self._writer = self._open(create=False)
+            except Exception as error:  # noqa: BLE001 - the writer must live on: the next try may find the disk well
                 self._problem = str(error)
                 log.error("reopening failed, next try in %.1f s: %s", pause, error)
             else:

@@ -60,7 +60,8 @@ def open_store(data_dir: Path | str, *, settings: Settings | None = None, timeou
     """
     directory = Path(data_dir).expanduser().resolve()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        # What voters wrote lies here: a folder that we make is for its user alone.
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StoreReadOnly(f"the data directory {directory} cannot be made: {error.strerror}") from error
     return Store(directory, settings or Settings(), timeout)
@@ -83,8 +84,12 @@ class Store:
         self._lost: Backend | None = None
         self._backend: Backend | None = elect(self._files, settings, timeout)
         atexit.register(self.close)
-        if self._backend.is_owner:
-            self._discard_dead_imports()
+        try:
+            if self._backend.is_owner:
+                self._discard_dead_imports()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def is_owner(self) -> bool:

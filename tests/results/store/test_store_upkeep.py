@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from results.ids import new_id
 from results.records import ImportRecord, now
-from results.store import BadWrite, Store, StoreError, open_store
+from results.store import BadWrite, Store, StoreBusy, StoreError, StoreUnknownOutcome, open_store
 from results.store._database import Database
 from results.store._transaction import Transaction
 
@@ -166,3 +167,69 @@ def test_many_writers_share_commits(own_arena: Any) -> None:
         thread.join()
     assert own_arena.counts() == {("human", "a"): 160}
     assert len(commits) < 100
+
+
+def test_after_a_fatal_error_the_database_is_opened_again(own_arena: Any) -> None:
+    """DuckDB's FatalException leaves a database that refuses everything; here a job raises it as DuckDB does."""
+    store = own_arena.store
+    database: Database = store._backend._database
+    own_arena.vote(own_arena.battle())
+    answers: list[Any] = []
+
+    def read() -> None:
+        try:
+            answers.append(store.query("SELECT count(*) FROM range(1000000000) a, range(1000000000) b"))
+        except StoreBusy as error:
+            answers.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while not database._readers:
+        time.sleep(0.001)
+    broken = database._connection
+
+    def fatal(tx: Transaction) -> int:
+        own_id = new_id()
+        tx.insert("voters", {"id": own_id, "origin": "web", "created_at": now()})
+        raise duckdb.FatalException("FATAL Error: the disk is gone")
+
+    with pytest.raises(StoreUnknownOutcome, match="send it again"):
+        database.write(fatal).result(20)
+    reader.join(20)
+    assert isinstance(answers[0], StoreBusy), "a reader is told, and does not hold the reopening up"
+    own_arena.vote(own_arena.battle(), "b")
+    assert database._connection is not broken
+    assert own_arena.counts() == {("human", "a"): 1, ("human", "b"): 1}
+    assert store.query("SELECT count(*) AS n FROM voters").to_pylist() == [{"n": 1}]
+    assert store.check() == []
+
+
+def test_a_database_that_cannot_be_opened_again_refuses_writes_at_once(own_arena: Any) -> None:
+    """The file is away for a while, as when a disk is unmounted: writes are refused, then go on; closing works."""
+    store = own_arena.store
+    database: Database = store._backend._database
+    battle = own_arena.battle()
+    folder = store.data_dir
+    away = folder.with_name("away")
+
+    def fatal(tx: Transaction) -> int:
+        folder.rename(away)
+        raise duckdb.FatalException("FATAL Error: the disk is gone")
+
+    with pytest.raises(StoreUnknownOutcome):
+        database.write(fatal).result(20)
+    with pytest.raises(StoreBusy, match="not stored"):
+        own_arena.vote(battle)
+    with pytest.raises(StoreBusy, match="cannot be read at the moment"):
+        store.check()
+    away.rename(folder)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            own_arena.vote(battle)
+            break
+        except StoreBusy:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert own_arena.counts() == {("human", "a"): 1}
+    assert store.check() == []
