@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Literal
 
 from prompt_formats.conversation import Conversation, Message
@@ -75,15 +77,26 @@ def apply_alternation(
     return Conversation(messages=tuple(merged)), tuple(notes)
 
 
-def find_control_texts(conversation: Conversation, texts: Iterable[str]) -> list[tuple[int, str]]:
-    """(message number, control text) for each control text that system, user or tool messages hold."""
-    wanted = tuple(texts)
-    found = []
+@lru_cache(maxsize=256)
+def _pattern(texts: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, texts)) or "(?!)")
+
+
+def find_control_texts(conversation: Conversation, texts: tuple[str, ...]) -> list[tuple[int, str]]:
+    """(message number, control text) for each of `texts` (longest first) that system, user or tool messages
+    hold."""
+    pattern = _pattern(texts)
+    found: list[tuple[int, str]] = []
     for number, message in enumerate(conversation.messages, start=1):
-        if message.role == "assistant":
-            continue
-        found += [(number, text) for text in wanted if text in message.content]
+        if message.role != "assistant":
+            found += [(number, text) for text in dict.fromkeys(pattern.findall(message.content))]
     return found
+
+
+def list_control_texts(found: list[tuple[int, str]]) -> str:
+    """The first few of what was found, for people."""
+    listed = ", ".join(f"{text!r} in message {number}" for number, text in found[:5])
+    return listed + (f" and {len(found) - 5} more" if len(found) > 5 else "")
 
 
 def apply_control_text(
@@ -98,20 +111,18 @@ def apply_control_text(
     found = find_control_texts(conversation, texts)
     if not found:
         return conversation, ()
-    listed = ", ".join(f"{text!r} in message {number}" for number, text in found[:5])
-    listed += f" and {len(found) - 5} more" if len(found) > 5 else ""
+    listed = list_control_texts(found)
     if policy == "reject":
         raise InvalidInput(f"control text of the prompt format in the conversation: {listed}; take it out")
     if policy != "escape":
         return conversation, (f"control_text: kept as typed: {listed}",)
 
+    pattern = _pattern(texts)
+
     def escape(message: Message) -> Message:
         if message.role == "assistant":
             return message
-        content = message.content
-        for text in texts:  # longest first, so that what an escape made is not escaped again
-            content = content.replace(text, text[0] + _ZERO_WIDTH + text[1:] if len(text) > 1 else text)
-        return _with_text(message, content)
+        return _with_text(message, pattern.sub(lambda m: m[0][0] + _ZERO_WIDTH + m[0][1:], message.content))
 
     return _map(conversation, escape), (f"control_text: escaped: {listed}",)
 

@@ -22,6 +22,7 @@ from prompt_formats.policies import (
     apply_control_text,
     apply_system,
     find_control_texts,
+    list_control_texts,
 )
 from prompt_formats.prompt_format import AlternationPolicy, PromptFormat, SystemPolicy
 from prompt_formats.registry import built_in
@@ -315,7 +316,8 @@ def _prepare(
     else:
         tokens = job.tokenizer.control_tokens(job.form.template)
         found = find_control_texts(conversation, tokens)
-        notes += tuple(f"control_text: {text!r} in message {n} is encoded as plain text" for n, text in found)
+        if found:
+            notes += (f"control_text: encoded as plain text: {list_control_texts(found)}",)
     return conversation, notes
 
 

@@ -72,7 +72,9 @@ def write_inline(messages: list[dict[str, Any]], thinking: Thinking | None) -> l
     """
     if thinking is None or thinking.field != "inline":
         # gpt-oss and others read the older name; transformers fills it in too.
-        return [{**m, "thinking": m["reasoning_content"]} if "reasoning_content" in m else m for m in messages]
+        return [
+            {**m, "thinking": m["reasoning_content"]} if "reasoning_content" in m else m for m in messages
+        ]
     written = []
     for message in messages:
         reasoning = message.get("reasoning_content")
