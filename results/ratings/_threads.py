@@ -1,5 +1,5 @@
-"""Linear algebra on one thread: matrices here are small, and BLAS threads that wait for each other on cores busy
-with generating make it many times slower."""
+"""Linear algebra on one thread: matrices here are small, and BLAS threads that wait for each other on cores
+busy with generating make it many times slower."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _controller() -> ThreadpoolController:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit the process's BLAS libraries to one thread inside. One caller at a time, as the limit is global and
-    is set back to what it was."""
+    """Limit the process's BLAS libraries to one thread inside. One caller at a time, as the limit is global
+    and is set back to what it was."""
     with _lock, _controller().limit(limits=1):
         yield

@@ -9,7 +9,7 @@ overstates the variance; the sandwich H^-1 G H^-1 (White, 1982) does not.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from scipy.special import expit, log_expit, logit, ndtri
 
 from results.ratings._threads import one_thread
 from results.ratings.counts import Floats, Ints, PairCounts
-from results.ratings.rateability import Status, rateability
+from results.ratings.rateability import Rateability, Status, rateability
 
 MEAN, SCALE = 1000.0, 400.0
 _NEAR, _LONGEST = 0.5, 4.0
@@ -70,26 +70,50 @@ def bradley_terry(counts: PairCounts, *, level: float = 0.95, mean: float = MEAN
     if not 0 < level < 1:
         raise ValueError("level must lie between 0 and 1")
     found = rateability(counts)
+    strength, spread, steps = np.empty(0), np.empty((0, 0)), 0
+    if len(found.rated):
+        inner = counts.subset(found.rated)
+        with one_thread():
+            strength, steps = maximise(inner)
+            spread = sandwich(inner, strength, prior=prior)
+    fit = assemble(counts, found, strength, spread, level=level, mean=mean, scale=scale, steps=steps)
+    return _with_one_sided_bounds(fit, counts, strength, mean)
+
+
+def assemble(
+    counts: PairCounts,
+    found: Rateability,
+    strength: Floats,
+    spread: Floats,
+    *,
+    level: float,
+    mean: float,
+    scale: float,
+    steps: int,
+) -> BradleyTerry:
+    """Ratings of all models from the rated ones' centred strengths and covariance in natural units."""
     n, rated = counts.models, found.rated
     unit = scale / math.log(10)
     ratings, lower, upper = (np.full(n, np.nan) for _ in range(3))
     covariance = np.full((n, n), np.nan)
-    steps = 0
     if len(rated):
-        inner = counts.subset(rated)
-        with one_thread():
-            strength, steps = maximise(inner)
-            spread = sandwich(inner, strength, prior=prior) * unit**2
-        half = _z(level) * np.sqrt(np.diag(spread))
+        half = _z(level) * unit * np.sqrt(np.diag(spread))
         ratings[rated] = mean + unit * strength
-        covariance[np.ix_(rated, rated)] = spread
+        covariance[np.ix_(rated, rated)] = spread * unit**2
         lower[rated], upper[rated] = ratings[rated] - half, ratings[rated] + half
-        for i in range(n):
-            if found.status[i] in ("undefeated", "winless"):
-                met = counts.games[i, rated]
-                bound = mean + unit * _one_sided(strength, met, found.status[i] == "undefeated", 1 - level)
-                (lower if found.status[i] == "undefeated" else upper)[i] = bound
     return BradleyTerry(ratings, lower, upper, covariance, found.status, found.component, level, scale, steps)
+
+
+def _with_one_sided_bounds(
+    fit: BradleyTerry, counts: PairCounts, strength: Floats, mean: float
+) -> BradleyTerry:
+    lower, upper, rated = fit.lower.copy(), fit.upper.copy(), fit.rated
+    for i, status in enumerate(fit.status):
+        if status in ("undefeated", "winless"):
+            met = counts.games[i, rated]
+            bound = _one_sided(strength, met, status == "undefeated", 1 - fit.level)
+            (lower if status == "undefeated" else upper)[i] = mean + fit.scale / math.log(10) * bound
+    return replace(fit, lower=lower, upper=upper)
 
 
 def maximise(
@@ -148,22 +172,6 @@ def pseudo_inverse(matrix: Floats) -> Floats:
     lift = np.trace(matrix) / n / n
     inverse = np.linalg.inv(matrix + lift)
     return np.asarray(inverse - inverse.mean(axis=1, keepdims=True) - inverse.mean(axis=0) + inverse.mean())
-
-
-def rank_bounds(fit: BradleyTerry) -> tuple[Ints, Ints]:
-    """Best and worst rank of each model that pairwise differences at the fit's level allow; shape (n,) each,
-    0 for models not rated. Each pair is tested by itself: the level holds per pair, not for the whole
-    table."""
-    best, worst = np.zeros(len(fit.ratings), np.int64), np.zeros(len(fit.ratings), np.int64)
-    rated = fit.rated
-    if len(rated):
-        variance = np.diag(fit.covariance)[rated]
-        between = variance[:, None] + variance[None, :] - 2 * fit.covariance[np.ix_(rated, rated)]
-        gap = fit.ratings[rated][:, None] - fit.ratings[rated][None, :]
-        clear = gap > _z(fit.level) * np.sqrt(np.maximum(between, 0)) + 1e-9
-        best[rated] = 1 + clear.sum(axis=0)
-        worst[rated] = len(rated) - clear.sum(axis=1)
-    return best, worst
 
 
 def predict(fit: BradleyTerry, a: int, b: int) -> Prediction:
