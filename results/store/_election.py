@@ -51,13 +51,24 @@ def _try_owning(files: Files, settings: Settings) -> Owner | None:
         ) from error
     try:
         return Owner(files, lock, settings)
+    except OSError as error:
+        lock.release()
+        raise StoreReadOnly(
+            f"{files.database.parent} cannot be written ({error.strerror or error}). Check the folder's permissions "
+            "and the space on its disk."
+        ) from error
     except BaseException:
         lock.release()
         raise
 
 
 def _try_joining(files: Files) -> Client | None:
-    endpoint = Endpoint.read(files.endpoint)
+    try:
+        endpoint = Endpoint.read(files.endpoint)
+    except PermissionError as error:
+        raise StoreReadOnly(
+            f"the store in {files.database.parent} is owned by another user's process. Run both as one user."
+        ) from error
     if endpoint is None:
         return None
     if endpoint.protocol != PROTOCOL:

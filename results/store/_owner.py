@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -30,14 +31,14 @@ class Owner:
     def __init__(self, files: Files, lock: FileLock, settings: Settings) -> None:
         self._files, self._lock = files, lock
         files.endpoint.unlink(missing_ok=True)
-        self._database = Database(files.database, files.backups, settings)
-        try:
+        with ExitStack() as undo:
+            self._database = Database(files.database, files.backups, settings)
+            undo.callback(self._database.close)
             self._server = Server(self._database)
+            undo.callback(self._server.close)
             self._endpoint = Endpoint.make(os.getpid(), self._server.port, self._server.token)
             self._endpoint.write(files.endpoint)
-        except BaseException:
-            self._database.close()
-            raise
+            undo.pop_all()
 
     def call(self, operation: Operation[P, R], payload: P, rows: pa.Table | None) -> R:
         """Run an operation; raises StoreUnknownOutcome where a write takes longer than its timeout."""

@@ -130,7 +130,7 @@ def test_owners_killed_twenty_times_while_eight_threads_vote(crowd: Crowd) -> No
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_owners_killed_two_hundred_times(crowd: Crowd) -> None:
     _storm(crowd, rounds=200)
 

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from results.ids import named_id, new_id
 from results.records import ImportRecord
@@ -169,6 +171,28 @@ def test_one_import_at_a_time(own_arena: Any) -> None:
             other.import_comparisons(human(), [own_arena.rows(5)])
 
     assert own_arena.store.import_comparisons(human(), meanwhile()).added == 10
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 30)), max_size=4), max_size=4))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_cutting_and_overlap_adds_each_row_once(
+    own_arena: Any, imports: list[list[tuple[int, int]]]
+) -> None:
+    """Imports of any batches of rows `start` to `start + length`: each id is stored once, the rest is known."""
+    base = 100 * count(own_arena, "imports")
+    stored: set[int] = set()
+    before = count(own_arena, "comparisons")
+    for batches in imports:
+        rows = [base + start + n for start, length in batches for n in range(length)]
+        record = human()
+        outcome = own_arena.store.import_comparisons(
+            record, [own_arena.rows(length, start=base + start) for start, length in batches]
+        )
+        assert outcome.added == len(set(rows) - stored)
+        assert outcome.known == len(rows) - outcome.added
+        stored |= set(rows)
+    assert count(own_arena, "comparisons") - before == len(stored)
+    assert own_arena.store.check() == []
 
 
 def test_an_empty_import(arena: Any) -> None:

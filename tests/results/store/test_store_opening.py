@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from results.records import ModelVersionRecord
 from results.store import Store, StoreBusy, StoreClosed, StoreCorrupt, StoreError, StoreReadOnly, open_store
 
 ROOT = Path(__file__).parents[3]
@@ -289,6 +291,40 @@ def test_folders_that_cannot_be_written_are_named() -> None:
             file.rmdir() if file.is_dir() else file.unlink()
         data.rmdir()
         base.rmdir()
+
+
+def test_names_with_quotes_and_hangul(tmp_path: Path) -> None:
+    with open_store(tmp_path / 'it\'s 데이터 "1"') as store:
+        store.upsert_model_versions([ModelVersionRecord(model="o'가람", digest="1")])
+        store.backup(tmp_path / "o'사본.duckdb")
+    (tmp_path / "again").mkdir()
+    (tmp_path / "o'사본.duckdb").rename(tmp_path / "again" / "palaestra.duckdb")
+    with open_store(tmp_path / "again") as again:
+        assert [version.model for version in again.model_versions()] == ["o'가람"]
+
+
+async def test_from_asyncio_by_threads(tmp_path: Path) -> None:
+    """As the web app uses it: the event loop stays free while many requests write."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.001)
+            ticks += 1
+
+    with open_store(tmp_path) as store:
+        ticking = asyncio.create_task(tick())
+        names = [f"모델-{n}" for n in range(60)]
+        await asyncio.gather(
+            *(
+                asyncio.to_thread(store.upsert_model_versions, [ModelVersionRecord(model=name, digest="1")])
+                for name in names
+            )
+        )
+        ticking.cancel()
+        assert {version.model for version in store.model_versions()} == set(names)
+    assert ticks > 10
 
 
 def test_a_file_in_the_way_of_the_data_directory(tmp_path: Path) -> None:

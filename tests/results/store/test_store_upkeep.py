@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +235,21 @@ def test_a_database_that_cannot_be_opened_again_refuses_writes_at_once(own_arena
             time.sleep(0.05)
     assert own_arena.counts() == {("human", "a"): 1}
     assert store.check() == []
+
+
+def _median_write(arena: Any) -> float:
+    def once() -> float:
+        battle = arena.battle()
+        start = time.perf_counter()
+        arena.vote(battle)
+        return time.perf_counter() - start
+
+    return statistics.median(once() for _ in range(40))
+
+
+def test_the_loopback_adds_little_to_a_write(own_arena: Any) -> None:
+    """A packet held back until the one before is acknowledged makes this ratio 10 and more."""
+    with open_store(own_arena.store.data_dir) as client:
+        over_loopback = replace(own_arena, store=client)
+        _median_write(own_arena), _median_write(over_loopback)
+        assert _median_write(over_loopback) < 5 * _median_write(own_arena)
