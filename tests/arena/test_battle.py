@@ -33,7 +33,9 @@ VOTER = ids.new_id()
 class ScriptedEngine:
     """Says its words one by one; `slow` waits before each, `fails` raises after the first, `hangs` never ends."""
 
-    def __init__(self, words: Sequence[str], slow: float = 0.0, fails: bool = False, hangs: bool = False) -> None:
+    def __init__(
+        self, words: Sequence[str], slow: float = 0.0, fails: bool = False, hangs: bool = False
+    ) -> None:
         self.words, self.slow, self.fails, self.hangs = words, slow, fails, hangs
         self.requests: list[GenerationRequest] = []
         self.closed = 0

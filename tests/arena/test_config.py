@@ -33,8 +33,11 @@ def test_the_environment_goes_over_the_file(tmp_path: Path, monkeypatch: pytest.
         ("[matchmaker]\n", r"matchmaker: unknown key \(did you mean 'matchmaking'\?\)"),
         ("[server]\nport = 70000\n", r"server\.port: .*less than or equal to 65535"),
         ("[battle]\nmax_turns = 0\n", r"battle\.max_turns: "),
-        ('[matchmaking]\nboost = {pair = ["a", "b"], probability = 0.5, side = "a"}\n', r"boost\.side: unknown key"),
-        ("[matchmaking.weights]\n\"모형\" = -1\n", r"weights\.모형: .*greater than 0"),
+        (
+            '[matchmaking]\nboost = {pair = ["a", "b"], probability = 0.5, side = "a"}\n',
+            r"boost\.side: unknown key",
+        ),
+        ('[matchmaking.weights]\n"모형" = -1\n', r"weights\.모형: .*greater than 0"),
         ("port = \n", r"not valid TOML"),
     ],
 )

@@ -131,7 +131,7 @@ def _layout(context: PageContext) -> tuple[_Parts, list[gr.Button]]:
         prompt = gr.Textbox(
             label=i18n("battle.prompt"),
             placeholder=i18n("battle.placeholder"),
-            lines=2,
+            lines=1,  # with more, Gradio makes Enter a new line
             max_lines=12,
             max_length=context.settings.battle.max_prompt_chars,
             scale=8,

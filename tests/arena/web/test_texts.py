@@ -1,7 +1,11 @@
+import inspect
 import re
 import string
 
+import arena.battle
+from arena.engines.base import EngineError
 from arena.web._i18n import LOCALES, texts
+from results.ratings import REASONS
 
 
 def figures(text: str) -> set[str]:
@@ -21,3 +25,18 @@ def test_korean_texts_are_korean() -> None:
     for key, value in texts("ko").items():
         if key not in same_in_both:
             assert re.search("[가-힣]", value), key
+
+
+def test_every_way_to_fail_and_every_reason_has_its_text() -> None:
+    def subclasses(error: type[EngineError]) -> list[type[EngineError]]:
+        return [error, *(below for each in error.__subclasses__() for below in subclasses(each))]
+
+    keys = texts("en")
+    for error in subclasses(EngineError):
+        assert f"side.failed.{error.kind}" in keys
+    for status in REASONS:
+        assert status == "rated" or f"unrated.{status}" in keys
+    codes = set(re.findall(r'BattleError\(\s*"(\w+)"', inspect.getsource(arena.battle)))
+    assert codes
+    for code in codes:
+        assert f"error.{code}" in keys
