@@ -248,7 +248,7 @@ def render(
         windowed = window.apply(split_rounds(prepared), job.count if job.tokenizer or encoder else None)
         prepared, dropped, summary = windowed.conversation(), windowed.dropped, windowed.summary
     text, rendering, encoded = job.run(prepared)
-    notes += _ignored(job, text)
+    notes += _ignored(job, prepared, text)
     stops, stop_ids = _stops(form, job)
     return RenderedPrompt(
         text,
@@ -321,8 +321,12 @@ def _prepare(
     return conversation, notes
 
 
-def _ignored(job: _Job, text: str) -> tuple[str, ...]:
+def _ignored(job: _Job, conversation: Conversation, text: str) -> tuple[str, ...]:
+    """Notes on input that the template left out without a word."""
     notes: tuple[str, ...] = ()
+    unseen = [m for m in conversation.messages if m.role == "system" and m.content.strip() not in text]
+    if unseen:
+        notes += ("system: the format does not write it, the model will not see it",)
     if job.tools:
         names = [str((tool.get("function") or tool).get("name", "")) for tool in job.tools]
         if not all(name and name in text for name in names):
