@@ -5,22 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
-from uuid import UUID
+from typing import NamedTuple, TextIO
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from results.ids import NAMESPACE, named_id
+from results.ids import named_id
 from results.interchange.errors import BadFile
 from results.interchange.fields import Columns, choose_columns
-from results.interchange.occurrences import Occurrences
-from results.interchange.reading import BadRow, Row, RowSource
+from results.interchange.keys import KeyedVote, Numbering, keyed, voter_id
+from results.interchange.reading import BadRow, RowSource
 from results.interchange.votes import Unusable, Vote, vote_reader
 from results.records import ImportRecord, ModelVersionRecord, Source
 from results.store import IMPORT_SCHEMA, Store
@@ -28,9 +25,6 @@ from results.store import IMPORT_SCHEMA, Store
 _CHUNK_ROWS = 20_000
 _CHUNK_TEXT = 64 * 1024 * 1024
 _SHOWN_REJECTS = 20
-
-
-_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, default=str).encode
 
 
 class Reject(BaseModel):
@@ -114,7 +108,8 @@ def import_votes(
     (`results.interchange.fields`). Bad rows go to the file `rejects`, good ones are imported; with `strict`
     nothing is, if there is a bad row. A comparison's id is the v5 UUID of source, original row and the row's
     occurrence number, so that importing again adds nothing and equal rows are kept. A battle's id comes from
-    what was compared alone (`_battle_key`). An interrupted import goes on when the same call is made again.
+    what was compared alone (`results.interchange.keys`). An interrupted import leaves nothing and can be run
+    again.
 
     Raises BadFile where the file or the mapping cannot be used at all.
     """
@@ -155,18 +150,9 @@ def import_votes(
     )
 
 
-class _Keyed(NamedTuple):
-    """A vote with the hashes that its ids are made from; `size` is the length of its row's text."""
-
-    vote: Vote
-    row_hash: Any
-    battle_hash: Any
-    size: int
-
-
 def _votes(
     path: Path, columns: Columns, bad: _Rejects, progress: Callable[[Progress], None], phase: str
-) -> Iterator[_Keyed]:
+) -> Iterator[KeyedVote]:
     """The good rows of a file; bad ones go to `bad`."""
     read = vote_reader(columns)
     with RowSource(path) as rows:
@@ -177,62 +163,41 @@ def _votes(
                 bad.add(row)
                 continue
             try:
-                yield _keyed(row, read(row.values))
+                yield keyed(row, read(row.values))
             except Unusable as error:
                 bad.add(BadRow(row.line, str(error), row.values))
         progress(Progress(phase, rows.size, rows.size, rows.size and number, bad.count))
 
 
-def _keyed(row: Row, vote: Vote) -> _Keyed:
-    canonical = _canonical(row.values)
-    origin = "human" if vote.judge is None else f"judge:{vote.judge}"
-    try:
-        row_hash = _hash("comparison", origin, canonical)
-    except UnicodeEncodeError as error:
-        raise Unusable("has half a character (a lone surrogate) in its text") from error
-    return _Keyed(vote, row_hash, _battle_hash(vote), len(canonical))
-
-
-def _battle_hash(vote: Vote) -> Any:
-    """What makes two votes votes on one battle: the same id, prompt, models and conversations. None where a
-    vote tells only its models: then nothing says that two votes saw the same answers."""
-    if not (vote.id or vote.prompt or vote.conversation_a or vote.conversation_b):
-        return None
-    return _hash(
-        "battle", vote.id, vote.prompt or "", vote.model_a, vote.digest_a, vote.model_b, vote.digest_b,
-        vote.conversation_a or "", vote.conversation_b or "",
-    )  # fmt: skip
-
-
-def _batches(store: Store, votes: Iterator[_Keyed], default_time: datetime) -> Iterator[pa.RecordBatch]:
-    rows_seen, votes_seen = Occurrences(), Occurrences()
+def _batches(store: Store, votes: Iterator[KeyedVote], default_time: datetime) -> Iterator[pa.RecordBatch]:
+    numbering = Numbering(store)
     version_keys: dict[tuple[str, str], int] = {}
     voters: dict[str, str] = {}
-    chunk: list[_Keyed] = []
+    chunk: list[KeyedVote] = []
     size = 0
     for vote in votes:
         chunk.append(vote)
         size += vote.size
         if len(chunk) >= _CHUNK_ROWS or size >= _CHUNK_TEXT:
-            yield _batch(store, chunk, rows_seen, votes_seen, version_keys, voters, default_time)
+            yield _batch(store, chunk, numbering, version_keys, voters, default_time)
             chunk, size = [], 0
     if chunk:
-        yield _batch(store, chunk, rows_seen, votes_seen, version_keys, voters, default_time)
+        yield _batch(store, chunk, numbering, version_keys, voters, default_time)
 
 
 def _batch(
-    store: Store, chunk: list[_Keyed], rows_seen: Occurrences, votes_seen: Occurrences,
-    version_keys: dict[tuple[str, str], int], voters: dict[str, str], default_time: datetime,
+    store: Store, chunk: list[KeyedVote], numbering: Numbering, version_keys: dict[tuple[str, str], int],
+    voters: dict[str, str], default_time: datetime,
 ) -> pa.RecordBatch:  # fmt: skip
-    votes = [keyed.vote for keyed in chunk]
+    votes = [each.vote for each in chunk]
     _know_versions(store, votes, version_keys)
     for voter in {vote.voter for vote in votes if vote.voter is not None} - voters.keys():
-        voters[voter] = str(_voter_id(voter))
-    ids = _comparison_ids(chunk, rows_seen)
+        voters[voter] = str(voter_id(voter))
+    ids, battles = numbering.ids_of(chunk)
     return pa.record_batch(
         [
             ids,
-            _battle_ids(chunk, ids, votes_seen),
+            battles,
             [vote.prompt for vote in votes],
             [version_keys[vote.model_a, vote.digest_a] for vote in votes],
             [version_keys[vote.model_b, vote.digest_b] for vote in votes],
@@ -259,75 +224,6 @@ def _know_versions(store: Store, votes: list[Vote], keys: dict[tuple[str, str], 
     if records:
         found = store.upsert_model_versions(records)
         keys.update(zip(unknown, (ref.version_key for ref in found), strict=True))
-
-
-def _comparison_ids(chunk: list[_Keyed], rows_seen: Occurrences) -> list[str]:
-    occurrences = rows_seen.number(_keys(keyed.row_hash.digest() for keyed in chunk))
-    return [
-        _id_of(keyed.row_hash, occurrence) if keyed.vote.vote_uuid is None else keyed.vote.vote_uuid.hex
-        for keyed, occurrence in zip(chunk, occurrences.tolist(), strict=True)
-    ]
-
-
-def _battle_ids(chunk: list[_Keyed], ids: list[str], votes_seen: Occurrences) -> list[str]:
-    """A voter's second vote on one battle becomes a vote on a second battle of the same answers."""
-    repeats = np.zeros(len(chunk), np.int64)
-    named = [
-        place
-        for place, keyed in enumerate(chunk)
-        if keyed.battle_hash is not None and keyed.vote.voter is not None
-    ]
-    repeats[named] = votes_seen.number(
-        _keys(_extended(chunk[place].battle_hash, chunk[place].vote.voter or "") for place in named)
-    )
-    battles = []
-    for keyed, own, repeat in zip(chunk, ids, repeats.tolist(), strict=True):
-        if keyed.vote.battle_uuid is not None:
-            battles.append(keyed.vote.battle_uuid.hex)
-        elif keyed.battle_hash is None:
-            battles.append(_version_5(_hash("battle", own).digest()))
-        else:
-            battles.append(_id_of(keyed.battle_hash, repeat))
-    return battles
-
-
-def _keys(digests: Iterable[bytes]) -> npt.NDArray[np.uint64]:
-    return np.frombuffer(b"".join([digest[:8] for digest in digests]), np.uint64)
-
-
-def _id_of(hashed: Any, occurrence: int) -> str:
-    return _version_5(_extended(hashed, str(occurrence)))
-
-
-def _extended(hashed: Any, part: str) -> bytes:
-    """The digest of a hash with one more part."""
-    longer = hashed.copy()
-    longer.update(_joined(part).encode())
-    return bytes(longer.digest())
-
-
-def _voter_id(voter: str) -> UUID:
-    """A voter given as a UUID keeps it (our own exports write them); other names are hashed."""
-    try:
-        return UUID(voter)
-    except ValueError:
-        return named_id("voter", voter)
-
-
-def _joined(*parts: str) -> str:
-    return "".join([f"{len(part)}:{part}" for part in parts])
-
-
-def _hash(kind: str, *parts: str) -> Any:
-    """The hash inside `results.ids.named_id`, which can still be extended by further parts."""
-    return hashlib.sha1(NAMESPACE.bytes + _joined(kind, *parts).encode(), usedforsecurity=False)
-
-
-def _version_5(digest: bytes) -> str:
-    """A SHA-1 digest as a version 5 UUID (RFC 9562), in hexadecimal without hyphens, which DuckDB reads."""
-    text = digest[:16].hex()
-    variant = "89ab"[int(text[16], 16) & 3]
-    return f"{text[:12]}5{text[13:16]}{variant}{text[17:]}"
 
 
 def _content_digest(path: Path) -> str:

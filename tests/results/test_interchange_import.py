@@ -96,6 +96,29 @@ def test_equal_rows_are_kept_and_a_voter_voting_twice_gets_a_second_battle(
     assert import_votes(store, file).known == 6
 
 
+def test_a_second_vote_in_another_file_goes_to_a_second_battle(store: Store, tmp_path: Path) -> None:
+    files = {
+        "one.csv": ["1,가,나,a,은지", "1,가,나,a,민수"],
+        "two.csv": ["1,가,나,b,은지", "1,가,나,tie,은지", "1,가,나,b,현우"],
+        "three.csv": ["1,가,나,both_bad,은지", "1,가,나,b,은지", "1,가,나,a,민수"],
+    }
+    for name, rows in files.items():
+        (tmp_path / name).write_text(HEADER + "\n".join(rows) + "\n", "utf-8")
+        import_votes(store, tmp_path / name)
+    before = ids(store)
+    assert len(before) == 6
+    # 은지 voted four times on one pair of answers: four battles; the others voted on the first.
+    assert battles_by_votes(store) == {1: 3, 3: 1}
+    twice = store.query("SELECT battle_id, voter FROM comparisons GROUP BY ALL HAVING count(*) > 1")
+    assert twice.num_rows == 0
+    for name, rows in files.items():
+        (tmp_path / name).write_text(HEADER + "\n".join(rows) + "\n\n", "utf-8")
+        again = import_votes(store, tmp_path / name)
+        assert (again.added, again.known) == (0, len(rows))
+    assert ids(store) == before
+    assert store.query("SELECT count(*) AS n FROM battles")["n"].to_pylist() == [4]
+
+
 def test_rows_that_name_only_models_are_battles_of_their_own(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "v.csv"
     file.write_text("model_a,model_b,winner,voter\n" + "가,나,a,은지\n" * 3, "utf-8")
