@@ -18,7 +18,7 @@ from results.records import (
     now,
 )
 from results.store._counting import exclude_counted_votes
-from results.store._models import require_version
+from results.store._models import require_versions
 from results.store._operations import Operation
 from results.store._transaction import Transaction
 from results.store.errors import BadWrite
@@ -59,8 +59,7 @@ def _create(tx: Transaction, payload: NewBattle) -> None:
     battle, turn = payload.battle, payload.first_turn
     if turn is not None and turn.battle_id != battle.id:
         raise BadWrite(f"the first turn belongs to battle {turn.battle_id}, not to {battle.id}")
-    require_version(tx, battle.version_a)
-    require_version(tx, battle.version_b)
+    require_versions(tx, battle.version_a, battle.version_b)
     known = tx.row("SELECT version_a, version_b FROM battles WHERE id = ?", battle.id)
     if known is not None:
         if known != (battle.version_a, battle.version_b):

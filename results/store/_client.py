@@ -95,8 +95,7 @@ class Client:
             if reads:
                 raise StoreBusy(f"{silent}: try again later, or end that process.") from error
             raise StoreUnknownOutcome(
-                f"{silent}; whether the write was stored is not known. Send it again, or end that process "
-                "first."
+                f"{silent}; whether the write was stored is not known. Send it again, or end that process first."
             ) from error
         except (httpx.HTTPError, RuntimeError) as error:
             # RuntimeError: another thread has closed this client because the owner is gone.

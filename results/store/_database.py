@@ -1,9 +1,9 @@
-"""The open database of the owner: settings, one writer thread with group commit, snapshot reads,
-reopening."""
+"""The owner's open database: one writer thread with group commit, snapshot reads, reopening after failures."""
 
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -62,6 +62,7 @@ class Database:
         self._problem = "it is being opened"
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
+        self._gate = threading.Lock()
         self._writer = self._open(create=True)
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
@@ -80,10 +81,12 @@ class Database:
         """Queue a write. `run` must raise `StoreError`s before it changes anything: then the transaction that
         it shares with others goes on without it. The future's result or error is there after COMMIT."""
         job = _Job(run, alone)
-        if self._closing.is_set():
-            job.answer.set_exception(StoreClosed("the store is closing"))
-        else:
-            self._jobs.put(job)
+        # Under the gate nothing can be queued behind the mark that ends the writer.
+        with self._gate:
+            if self._closing.is_set():
+                job.answer.set_exception(StoreClosed("the store is closing"))
+            else:
+                self._jobs.put(job)
         return job.answer
 
     def read(self, run: Callable[[Transaction], T]) -> T:
@@ -106,6 +109,8 @@ class Database:
         try:
             yield cursor
         except _FATAL as error:
+            # Only the writer reopens the database: have it find out.
+            self.write(lambda tx: tx.row("SELECT 1"))
             raise StoreBusy(f"reading {self._path} was interrupted ({error}). Try again.") from error
         finally:
             with self._lock:
@@ -113,11 +118,11 @@ class Database:
             cursor.close()
 
     def close(self, wait: float = 10.0) -> None:
-        """Commit what is queued, let readers finish for up to `wait` seconds, checkpoint and close the
-        file."""
-        if not self._closing.is_set():
-            self._closing.set()
-            self._jobs.put(None)
+        """Commit what is queued, let readers finish for up to `wait` seconds, checkpoint and close the file."""
+        with self._gate:
+            if not self._closing.is_set():
+                self._closing.set()
+                self._jobs.put(None)
         self._thread.join()
         deadline = time.monotonic() + wait
         while self._readers and time.monotonic() < deadline:
@@ -172,6 +177,11 @@ class Database:
         finally:
             connection.close()
         new.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def _migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
         _schema.migrate(connection, _schema.migrations(), lambda version: self._back_up(connection, version))
@@ -267,9 +277,8 @@ class Database:
 
     def _lost(self, error: duckdb.Error) -> str:
         return (
-            f"the database {self._path} stopped in the middle of a write ({error}). Whether the write was "
-            "stored is "
-            "not known; send it again. If the disk is full, free some space first."
+            f"the database {self._path} stopped in the middle of a write ({error}). Whether it was stored is not "
+            "known; send it again. If the disk is full, free some space first."
         )
 
     def _reopen(self, problem: str) -> None:

@@ -29,8 +29,7 @@ def elect(files: Files, settings: Settings, timeout: float) -> Backend:
             endpoint = Endpoint.read(files.endpoint)
             who = f"process {endpoint.pid}" if endpoint else "a process"
             raise StoreBusy(
-                f"{who} holds {files.lock} but does not answer. Wait until it is done, or end it, and try "
-                "again."
+                f"{who} holds {files.lock} but does not answer. Wait until it is done, or end it, and try again."
             )
         # Many clients lose their owner at the same moment.
         time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
@@ -45,8 +44,7 @@ def _try_owning(files: Files, settings: Settings) -> Owner | None:
         return None
     except OSError as error:
         raise StoreReadOnly(
-            f"{files.lock} cannot be written ({error.strerror}). Check the folder's permissions, or choose "
-            "another "
+            f"{files.lock} cannot be written ({error.strerror}). Check the folder's permissions, or choose another "
             "data directory."
         ) from error
     try:
@@ -73,8 +71,7 @@ def _try_joining(files: Files) -> Client | None:
         return None
     if endpoint.protocol != PROTOCOL:
         raise StoreBusy(
-            f"the store is owned by process {endpoint.pid} of another version of Palaestra. End it, and "
-            "try again."
+            f"the store is owned by process {endpoint.pid} of another version of Palaestra. End it, and try again."
         )
     try:
         return Client(endpoint)

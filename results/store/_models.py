@@ -75,10 +75,12 @@ def _list(tx: Transaction, payload: Nothing) -> list[ModelVersion]:
     ]  # fmt: skip
 
 
-def require_version(tx: Transaction, version_key: int) -> None:
-    """Raise BadWrite unless the store knows the model version."""
-    if tx.row("SELECT 1 FROM model_versions WHERE version_key = ?", version_key) is None:
-        raise BadWrite(f"there is no model version {version_key}: write it first (upsert_model_versions)")
+def require_versions(tx: Transaction, *version_keys: int) -> None:
+    """Raise BadWrite unless the store knows the model versions."""
+    marks = ", ".join("?" * len(version_keys))
+    known = tx.rows(f"SELECT version_key FROM model_versions WHERE version_key IN ({marks})", *version_keys)  # noqa: S608
+    for missing in set(version_keys) - {key for (key,) in known}:
+        raise BadWrite(f"there is no model version {missing}: write it first (upsert_model_versions)")
 
 
 UPSERT_MODEL_VERSIONS = Operation("upsert_model_versions", ModelVersions, list[ModelVersionRef], _upsert)

@@ -54,11 +54,10 @@ class Owner:
         """Refuse new requests, commit what is queued, answer it, and leave the file to the next owner."""
         self._endpoint.remove(self._files.endpoint)
         self._server.refuse()
-        try:
+        with ExitStack() as rest:
+            rest.callback(self._lock.release)
+            rest.callback(self._server.close)
             self._database.close()
-            self._server.close()
-        finally:
-            self._lock.release()
 
 
 def call(database: Database, operation: Operation[Any, R], payload: BaseModel, rows: pa.Table | None) -> R:
@@ -75,8 +74,7 @@ def call(database: Database, operation: Operation[Any, R], payload: BaseModel, r
     except concurrent.futures.TimeoutError as error:
         if answer.cancel():
             raise StoreBusy(
-                f"not stored: {operation.name} waited {operation.timeout:.0f} s for its turn. Send it "
-                "again later."
+                f"not stored: {operation.name} waited {operation.timeout:.0f} s for its turn. Send it again later."
             ) from error
         raise StoreUnknownOutcome(
             f"{operation.name} has taken longer than {operation.timeout:.0f} s; whether it was stored is not "

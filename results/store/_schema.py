@@ -45,8 +45,7 @@ def current_version(connection: duckdb.DuckDBPyConnection) -> int:
     if "schema_version" not in tables:
         if tables:
             raise StoreCorrupt(
-                f"the database holds tables ({', '.join(sorted(tables)[:5])}) but no schema_version: it "
-                "was not "
+                f"the database holds tables ({', '.join(sorted(tables)[:5])}) but no schema_version: it was not "
                 "made by Palaestra. Choose another data directory."
             )
         return 0
@@ -67,8 +66,7 @@ def migrate(
     version, newest = current_version(connection), known[-1].version
     if version > newest:
         raise StoreTooNew(
-            f"the database has schema {version}, but this Palaestra knows schemas up to {newest}: it was "
-            "made by a "
+            f"the database has schema {version}, but this Palaestra knows schemas up to {newest}: it was made by a "
             "newer one. Update Palaestra, or restore a backup from before its update (folder backups)."
         )
     if 0 < version < newest:

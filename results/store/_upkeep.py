@@ -38,8 +38,7 @@ _ORPHANS = {
     "comparisons that share a sequence number": "SELECT count(*) FROM "
     "(SELECT seq FROM (SELECT seq FROM votes UNION ALL SELECT seq FROM judgments) GROUP BY seq HAVING "
     "count(*) > 1)",
-    "votes that count although a side failed": "SELECT count(*) FROM votes v JOIN battles b ON b.id = "
-    "v.battle_id "
+    "votes that count although a side failed": "SELECT count(*) FROM votes v JOIN battles b ON b.id = v.battle_id "
     "WHERE v.excluded IS NULL AND b.failed_side IS NOT NULL",
 }
 

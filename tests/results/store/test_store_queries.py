@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,16 @@ from uuid import UUID
 
 import pytest
 
-from results.store import BadQuery, Store, StoreBusy, _select
+from results.store import BadQuery, Store, StoreBusy, _select, open_store
 from results.store._database import Database
+
+
+@pytest.fixture(params=["owner", "client"], scope="module")
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """One store for the whole module: almost nothing here writes."""
+    data = tmp_path_factory.mktemp("store") / "data"
+    with open_store(data) as owner, open_store(data) as client:
+        yield owner if request.param == "owner" else client
 
 
 def test_results_are_arrow_tables_with_their_types(arena: Any) -> None:
@@ -79,7 +88,7 @@ def test_anything_else_is_refused(store: Store, sql: str) -> None:
     ).to_pylist() == [{"n": 1}]
 
 
-def test_settings_are_locked_and_modest(store: Store, tmp_path: Path) -> None:
+def test_settings_are_locked_and_modest(store: Store) -> None:
     rows = store.query("SELECT name, value FROM duckdb_settings()").to_pylist()
     settings = {row["name"]: row["value"] for row in rows}
     assert settings["memory_limit"] == "1.8 GiB"
@@ -87,7 +96,7 @@ def test_settings_are_locked_and_modest(store: Store, tmp_path: Path) -> None:
     assert settings["enable_external_access"] == "false"
     assert settings["lock_configuration"] == "true"
     assert settings["autoload_known_extensions"] == "false"
-    data = (tmp_path / "data").resolve()
+    data = store.data_dir
     allowed = {Path(each.strip("' ")) for each in settings["allowed_directories"].strip("[]").split(",")}
     assert allowed == {data / "backups", data / "palaestra.spill"}
 
