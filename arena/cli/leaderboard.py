@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -13,9 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
-from results.leaderboard import By, Leaderboard, LeaderboardRow, Method, SourceFilter, known_values
-from results.leaderboard import leaderboard as rate
-from results.store import Store, StoreError, open_store
+
+if TYPE_CHECKING:
+    from results.leaderboard import Leaderboard, LeaderboardRow
+    from results.store import Store
+
+# As in results.leaderboard, which takes a second to load and is only loaded when it is needed.
+Method = Literal["bt", "elo"]
+SourceFilter = Literal["human", "judge", "all"]
+By = Literal["model", "version"]
 
 _MOST_BAR, _LEAST_BAR = 48, 12
 _GAP = 3  # between two columns
@@ -39,6 +45,9 @@ def leaderboard(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Rated models, best first, with 95% intervals."""
+    from results.leaderboard import leaderboard as rate
+    from results.store import StoreError, open_store
+
     if judge is not None and source == "human":
         raise BadInput("--judge selects a judge's verdicts; add --source judge")
     if not data.is_dir():
@@ -62,6 +71,9 @@ def leaderboard(
 
 def _advice(store: Store, board: Leaderboard) -> str:
     """What to do where the selection has no votes."""
+    from results.leaderboard import known_values
+    from results.leaderboard import leaderboard as rate
+
     filters: tuple[tuple[Literal["category", "language", "judge"], str | None], ...] = (
         ("category", board.category), ("language", board.language), ("judge", board.judge),
     )  # fmt: skip

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -29,10 +29,12 @@ from arena.cli._common import (
     console,
     print_json,
 )
-from results.interchange import BadFile, ImportSummary, export_votes, import_votes
-from results.interchange import Progress as ImportProgress
-from results.records import Source
-from results.store import StoreError, open_store
+
+if TYPE_CHECKING:
+    from results.interchange import ImportSummary
+    from results.interchange import Progress as ImportProgress
+
+Source = Literal["human", "judge"]
 
 app = typer.Typer(no_args_is_help=True, help="Import and export votes.")
 
@@ -68,6 +70,9 @@ def import_(
 ) -> None:
     """Import votes, or a judge's verdicts. Importing a file again adds nothing; an import that was
     interrupted is run again with the same command."""
+    from results.interchange import BadFile, import_votes
+    from results.store import StoreError, open_store
+
     mapping = _pairs(map_, "--map", "model_a=left", split=True)
     fixed = _pairs(set_, "--set", "language=ko", split=False)
     if judge is not None:
@@ -104,6 +109,9 @@ def export(
 ) -> None:
     """Write counted votes in the usual schema (model_a, model_b, winner ...), with prompts and conversations.
     `arena votes import` reads the file back exactly."""
+    from results.interchange import BadFile, export_votes
+    from results.store import StoreError, open_store
+
     if not data.is_dir():
         raise BadInput(f"there is no data directory {data}; name the right one with --data")
     try:
