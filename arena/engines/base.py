@@ -100,6 +100,27 @@ class Generation(BaseModel):
     sampling: Sampling = Sampling()
 
 
+class ScoreRequest(BaseModel):
+    """Continuations to be scored after one context: raw text, or a conversation that the assistant answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    conversation: Conversation | None = None
+    text: str | None = None
+    continuations: tuple[str, ...] = Field(min_length=1)
+
+
+class Score(BaseModel):
+    """How likely a continuation is: the sum of its tokens' log-probabilities (natural logarithm), their number,
+    and whether each of them is the model's first choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    logprob: float
+    tokens: int
+    greedy: bool
+
+
 class TextDelta(BaseModel):
     """More text of the answer."""
 
@@ -137,4 +158,12 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Free what the engine holds (worker process, connections). The engine can be used again after it."""
+        ...
+
+
+class Scorer(Protocol):
+    """An engine that can also tell how likely given text is."""
+
+    async def loglikelihood(self, requests: Sequence[ScoreRequest]) -> list[tuple[Score, ...]]:
+        """For each request the scores of its continuations, in order. Raises `EngineError`."""
         ...

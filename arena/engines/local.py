@@ -18,17 +18,24 @@ from arena.engines.base import (
     Generation,
     GenerationRequest,
     OverContext,
+    Score,
+    ScoreRequest,
     TextDelta,
 )
 from arena.engines.cores import CoreGate
 from arena.engines.framing import framed
-from arena.engines.protocol import Delta, Ended, FromWorker, Ready, Refused, Start, Started
+from arena.engines.protocol import Delta, Ended, FromWorker, Ready, Refused, Scored, ScoreMany, Start, Started
 from arena.engines.spec import ModelSpec
 from arena.engines.worker_process import WorkerProcess, WorkerState
 
 ERRORS: dict[str, type[EngineError]] = {
     error.kind: error for error in (EngineError, EngineRejected, EngineUnavailable, OverContext)
 }
+
+JOB_ROWS = 24
+"""How many of a job's answers are made at once: fewer than a worker's rows, so that people still get one."""
+SCORED_TOGETHER = 256
+"""Requests sent to a worker as one: enough to sort by length, few enough that others get their turn."""
 
 
 class LocalEngine:
@@ -77,22 +84,72 @@ class LocalEngine:
                 self._gate.leave(ticket)
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
-        """Answers to many requests, in order; they share the worker's batches. The first error is raised."""
+        """Answers to many requests, in order of the requests. The first error ends all of them.
+
+        They share the worker's batches, longest prompts first, so that a batch holds prompts of like length.
+        """
+        places = asyncio.Semaphore(JOB_ROWS)
+        order = sorted(range(len(requests)), key=lambda i: _length(requests[i]), reverse=True)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._whole(request)) for request in requests]
+                tasks = {i: group.create_task(self._whole(requests[i], places)) for i in order}
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        return [task.result() for task in tasks]
+        return [tasks[i].result() for i in range(len(requests))]
+
+    async def loglikelihood(self, requests: Sequence[ScoreRequest]) -> list[tuple[Score, ...]]:
+        """For each request the scores of its continuations, in order (see `Scorer`).
+
+        A context is run once for all its continuations. Continuations are encoded as lm-eval does: together
+        with their context, and cut at the length of the context's own ids.
+        """
+        framed_requests = [self._framed(request) for request in requests]
+        ready = await self.load()
+        found: list[tuple[Score, ...]] = []
+        for first in range(0, len(requests), SCORED_TOGETHER):
+            part = tuple(framed_requests[first : first + SCORED_TOGETHER])
+            found.extend(await self._score(ScoreMany(id=0, requests=part), ready))
+        return found
 
     async def close(self) -> None:
         """End the worker process, and with it the answers of all engines that share it."""
         await asyncio.to_thread(self.worker.stop)
 
-    async def _whole(self, request: GenerationRequest) -> Generation:
-        async for chunk in self.stream(request):
-            if isinstance(chunk, Finished):
-                return chunk.generation
+    def _framed(self, request: ScoreRequest) -> ScoreRequest:
+        if (request.conversation is None) == (request.text is None):
+            raise EngineRejected("a request holds either a conversation or raw text")
+        if request.conversation is None:
+            return request
+        return request.model_copy(update={"conversation": framed(self.spec, request.conversation)})
+
+    async def _score(self, message: ScoreMany, ready: Ready) -> tuple[tuple[Score, ...], ...]:
+        ticket = self._gate.enter(self._key) if ready.device == "cpu" else None
+        identity: int | None = None
+        try:
+            if ticket is not None:
+                await asyncio.wrap_future(ticket.admitted)
+            inbox: asyncio.Queue[FromWorker | EngineUnavailable] = asyncio.Queue()
+            identity = self.worker.start(message, _into(inbox))
+            reply = await inbox.get()
+        finally:
+            if identity is not None:
+                self.worker.cancel(identity)
+            if ticket is not None:
+                self._gate.leave(ticket)
+        match reply:
+            case Scored(scores=scores):
+                return scores
+            case Refused():
+                raise ERRORS[reply.kind](f"{self.spec.name}: {reply.message}")
+            case EngineUnavailable():
+                raise reply
+        raise EngineError(f"{self.spec.name}: the worker answered a scoring with '{reply.type}'")
+
+    async def _whole(self, request: GenerationRequest, places: asyncio.Semaphore) -> Generation:
+        async with places:
+            async for chunk in self.stream(request):
+                if isinstance(chunk, Finished):
+                    return chunk.generation
         raise EngineError("the stream ended without a result")
 
     def _start_message(self, request: GenerationRequest) -> Start:
@@ -151,6 +208,11 @@ def _generation(
         prompt_log=log,
         sampling=started.sampling,
     )
+
+
+def _length(request: GenerationRequest) -> int:
+    messages = request.conversation.messages if request.conversation else ()
+    return len(request.text or "") + sum(len(message.content) for message in messages)
 
 
 def _into(inbox: asyncio.Queue[FromWorker | EngineUnavailable]) -> Any:

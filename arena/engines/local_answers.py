@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from arena.engines.local_decode import Decoder, Sequence
 from arena.engines.local_model import LoadedModel
 from arena.engines.local_prompt import CannotRender, Rendered, encode_text, render
 from arena.engines.local_sampling import TokenSampler, effective
-from arena.engines.protocol import Delta, Ended, FromWorker, Refused, Start, Started
+from arena.engines.local_score import DoesNotFit, ScoringJob, score_batch, scoring_job
+from arena.engines.protocol import Delta, Ended, FromWorker, Refused, Scored, ScoreMany, Start, Started
 from arena.engines.text_stream import StopStrings, TextDecoder
 
 log = logging.getLogger("arena.worker")
@@ -45,11 +47,12 @@ class Answers:
         self._send = send
         self._decoder = Decoder(loaded)
         self._answers: dict[int, _Answer] = {}
+        self._scoring: deque[ScoringJob] = deque()
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to generate."""
-        return self._decoder.busy
+        """Whether there is anything to generate or to score."""
+        return self._decoder.busy or bool(self._scoring)
 
     def use_threads(self, count: int) -> None:
         """Compute with this many threads from now on."""
@@ -67,21 +70,46 @@ class Answers:
                 Refused(id=message.id, kind="error", message=f"{type(error).__name__}: {str(error)[:300]}")
             )
 
+    def score(self, message: ScoreMany) -> None:
+        """Encode the contexts and continuations, check that they fit, and queue them."""
+        try:
+            job = scoring_job(self._loaded, message)
+        except CannotRender as error:
+            self._send(Refused(id=message.id, kind="rejected", message=str(error)))
+        except DoesNotFit as error:
+            self._send(Refused(id=message.id, kind="over_context", message=str(error)))
+        except Exception as error:  # as in `start`
+            log.exception("scoring %d cannot be started", message.id)
+            self._send(
+                Refused(id=message.id, kind="error", message=f"{type(error).__name__}: {str(error)[:300]}")
+            )
+        else:
+            self._scoring.append(job)
+
     def cancel(self, identity: int) -> None:
         """Stop generating; what had been generated stays sent."""
+        self._scoring = deque(job for job in self._scoring if job.id != identity)
         answer = self._answers.get(identity)
         if answer is not None:
             self._decoder.cancel(answer.sequence)
             self._end(answer, "cancelled")
 
     def step(self) -> None:
-        """One token for every running answer."""
+        """One token for every running answer, and one batch of the scoring that waits longest."""
         try:
+            if self._scoring:
+                self._score_one_batch(self._scoring[0])
             for step in self._decoder.step():
                 self._one_token(self._answers[step.sequence.id], step.token, step.end)
         except (torch.OutOfMemoryError, MemoryError):
             log.exception("out of memory while decoding")
             self._give_up("the machine has no memory left for these answers: shorten them, or ask for fewer")
+
+    def _score_one_batch(self, job: ScoringJob) -> None:
+        score_batch(self._loaded, job)
+        if job.done:
+            self._scoring.popleft()
+            self._send(Scored(id=job.id, scores=job.scores()))
 
     def _begin(self, message: Start) -> None:
         rendered = self._rendered(message)
@@ -169,5 +197,8 @@ class Answers:
     def _give_up(self, message: str) -> None:
         for identity in self._answers:
             self._send(Refused(id=identity, kind="unavailable", message=message))
+        for job in self._scoring:
+            self._send(Refused(id=job.id, kind="unavailable", message=message))
+        self._scoring.clear()
         self._answers.clear()
         self._decoder = Decoder(self._loaded)

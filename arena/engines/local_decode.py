@@ -39,6 +39,11 @@ class Sequence:
         self.prompt_length = len(self.ids)
 
     @property
+    def longest(self) -> int:
+        """How many tokens prompt and answer may come to."""
+        return self.prompt_length + self.max_tokens
+
+    @property
     def generated(self) -> int:
         """How many tokens have been generated."""
         return len(self.ids) - self.prompt_length
@@ -128,10 +133,16 @@ class Decoder:
     def _next_group(self) -> _Rows | None:
         """The sequences that wait longest, as many as are read together in one piece."""
         alive = sum(len(rows.sequences) for rows in self._running)
+        longest = max((s.longest for rows in self._running for s in rows.sequences), default=0)
         group: list[Sequence] = []
         widest = 0
         while self._waiting and alive + len(group) < MOST_ROWS:
-            widest = max(widest, len(self._waiting[0].ids))
+            following = self._waiting[0]
+            widest = max(widest, len(following.ids))
+            longest = max(longest, following.longest)
+            rows = alive + len(group) + 1
+            if rows > 1 and rows * longest > self._loaded.cache_tokens:
+                break
             if group and (not self._loaded.joinable or widest * (len(group) + 1) > self._piece):
                 break
             group.append(self._waiting.popleft())

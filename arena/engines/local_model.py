@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GgufConfig
 
 from arena.engines.protocol import WorkerConfig
 
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
+CACHE_SHARE = 0.4
+"""Of the memory that is free after loading; other models and the rest of the machine need some too."""
 CAN_BE_JOINED = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
@@ -28,7 +31,8 @@ class LoadedModel:
     """A causal language model in memory, with what decoding needs to know of it.
 
     `stop_ids` end an answer. `joinable` says whether rows of different lengths can share a batch (attention
-    caches can be padded, recurrent states cannot).
+    caches can be padded, recurrent states cannot). `cache_tokens` is how many tokens of all rows together the
+    free memory can hold the keys and values of.
     """
 
     model: Any
@@ -41,6 +45,7 @@ class LoadedModel:
     joinable: bool
     trims_logits: bool
     memory: int
+    cache_tokens: int
 
 
 def load(config: WorkerConfig, progress: Callable[[str], None]) -> LoadedModel:
@@ -75,6 +80,7 @@ def load(config: WorkerConfig, progress: Callable[[str], None]) -> LoadedModel:
         joinable=_joinable(model),
         trims_logits="logits_to_keep" in inspect.signature(model.forward).parameters,
         memory=int(model.get_memory_footprint()),
+        cache_tokens=_cache_tokens(model.config, dtype, device),
     )
 
 
@@ -180,6 +186,16 @@ def _cpu_flags() -> set[str]:
     except OSError:  # not Linux: there is no such file, and then no x86 flags to be found this way
         return set()
     return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+
+
+def _cache_tokens(config: Any, dtype: torch.dtype, device: torch.device) -> int:
+    text = config.get_text_config(decoder=True)
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    # Twice: growing a cache, and rows that join it, copy it.
+    each = 2 * 2 * text.num_hidden_layers * heads * size * dtype.itemsize
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return int(free * CACHE_SHARE / each)
 
 
 def _context_length(config: Any, limit: int | None) -> int:

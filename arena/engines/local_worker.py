@@ -23,6 +23,7 @@ from arena.engines.protocol import (
     Loading,
     ProtocolError,
     Ready,
+    ScoreMany,
     Start,
     Threads,
     ToWorker,
@@ -120,6 +121,8 @@ def _handle(message: ToWorker, answers: Any) -> None:
     match message:
         case Start():
             answers.start(message)
+        case ScoreMany():
+            answers.score(message)
         case Cancel():
             answers.cancel(message.id)
         case Threads():

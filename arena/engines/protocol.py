@@ -12,7 +12,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from arena.engines.base import FinishReason, Sampling
+from arena.engines.base import FinishReason, Sampling, Score, ScoreRequest
 from arena.engines.spec import Quantisation
 from prompt_formats.conversation import Conversation
 
@@ -50,6 +50,15 @@ class Start(_Message):
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     seed: int
+    adapter: str | None = None
+
+
+class ScoreMany(_Message):
+    """Score the continuations of all `requests` after the (framed) contexts."""
+
+    type: Literal["score"] = "score"
+    id: int
+    requests: tuple[ScoreRequest, ...]
     adapter: str | None = None
 
 
@@ -121,6 +130,14 @@ class Ended(_Message):
     completion_tokens: int
 
 
+class Scored(_Message):
+    """The scores of a `score` message, in the order of its requests."""
+
+    type: Literal["scored"] = "scored"
+    id: int
+    scores: tuple[tuple[Score, ...], ...]
+
+
 class Refused(_Message):
     """Answer `id` cannot be given; `kind` is an `EngineError`'s."""
 
@@ -130,8 +147,8 @@ class Refused(_Message):
     message: str
 
 
-ToWorker = WorkerConfig | Start | Cancel | Threads
-FromWorker = Loading | Ready | Failed | Started | Delta | Ended | Refused
+ToWorker = WorkerConfig | Start | ScoreMany | Cancel | Threads
+FromWorker = Loading | Ready | Failed | Started | Delta | Ended | Scored | Refused
 
 TO_WORKER: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
 FROM_WORKER: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])

@@ -33,6 +33,8 @@ from arena.engines.protocol import (
     ProtocolError,
     Ready,
     Refused,
+    Scored,
+    ScoreMany,
     Start,
     Threads,
     ToWorker,
@@ -102,8 +104,8 @@ class WorkerProcess:
                 self._spawn()
             return self._loaded
 
-    def start(self, request: Start, sink: Sink) -> int:
-        """Begin an answer on a loaded worker; returns its id. `sink` gets its messages, in another thread."""
+    def start(self, request: Start | ScoreMany, sink: Sink) -> int:
+        """Begin an answer or a scoring on a loaded worker; returns its id. `sink` is called from another thread."""
         with self._lock:
             if self._process is None:
                 raise self._gone("ended before this answer began")
@@ -212,7 +214,7 @@ class WorkerProcess:
     def _deliver(self, message: FromWorker) -> None:
         assert not isinstance(message, Loading | Ready | Failed)
         with self._lock:
-            last = isinstance(message, Ended | Refused)
+            last = isinstance(message, Ended | Scored | Refused)
             if isinstance(message, Ended):
                 self.tokens_generated += message.completion_tokens
             sink = self._sinks.pop(message.id, None) if last else self._sinks.get(message.id)

@@ -1,0 +1,206 @@
+"""How likely given continuations are: each context is run once for all of its continuations.
+
+Runs in worker processes only. A row of a batch holds a context and then its continuations one after another;
+the mask lets a continuation see the context and itself, and positions go on from the context for each of them.
+Contexts end at the same column, so that logits are computed for the scored columns alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from arena.engines.base import Score, ScoreRequest
+from arena.engines.local_model import LoadedModel
+from arena.engines.local_prompt import render
+from arena.engines.protocol import ScoreMany
+
+BATCH_TOKENS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+
+
+class DoesNotFit(Exception):
+    """A context and its continuation are longer than the model's context; the message tells the figures."""
+
+
+@dataclass
+class _Item:
+    """One context and its continuations as ids; `index` is its place in the request."""
+
+    index: int
+    context: list[int]
+    continuations: list[list[int]]
+    scores: list[Score] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        return len(self.context) + sum(len(ids) for ids in self.continuations)
+
+
+@dataclass
+class ScoringJob:
+    """The items of one message; those from `next` on (longest first) are still to be scored."""
+
+    id: int
+    items: list[_Item]
+    next: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is scored."""
+        return self.next == len(self.items)
+
+    def scores(self) -> tuple[tuple[Score, ...], ...]:
+        """The scores in the order of the requests."""
+        return tuple(tuple(item.scores) for item in sorted(self.items, key=lambda item: item.index))
+
+
+def scoring_job(loaded: LoadedModel, message: ScoreMany) -> ScoringJob:
+    """Encode a message's requests. Raises `CannotRender` and `DoesNotFit`."""
+    items = [_encode(loaded, index, request) for index, request in enumerate(message.requests)]
+    items.sort(key=lambda item: item.length, reverse=True)
+    return ScoringJob(id=message.id, items=items)
+
+
+@torch.inference_mode()
+def score_batch(loaded: LoadedModel, job: ScoringJob) -> None:
+    """Score the job's next items, as many as fit one batch."""
+    first = job.items[job.next]
+    if not (loaded.joinable and _fits_window(loaded.model.config, first.length)):
+        for position, ids in enumerate(first.continuations):
+            alone = _Item(first.index, first.context, [ids])
+            _score_rows(loaded, [alone])
+            first.scores[position:] = alone.scores
+        job.next += 1
+        return
+    rows = max(1, BATCH_TOKENS[loaded.device.type] // first.length)
+    batch = job.items[job.next : job.next + rows]
+    _score_rows(loaded, batch)
+    job.next += len(batch)
+
+
+def _encode(loaded: LoadedModel, index: int, request: ScoreRequest) -> _Item:
+    tokenizer = loaded.tokenizer
+    if request.conversation is not None:
+        context = render(tokenizer, request.conversation).ids
+        continuations = [_ids(tokenizer, text) for text in request.continuations]
+    else:
+        text = request.text or ""
+        # Blanks at the end of a context belong to the tokens that follow them (as in lm-eval's encoding).
+        context_text = text.rstrip()
+        blanks = text[len(context_text) :]
+        context = _ids(tokenizer, context_text) if context_text else []
+        whole = [_ids(tokenizer, context_text + blanks + more) for more in request.continuations]
+        continuations = [ids[len(context) :] for ids in whole]
+        if not context:
+            prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+            if any(ids[:1] != [prefix] for ids in continuations):
+                context = [prefix]
+            else:
+                context, continuations = [prefix], [ids[1:] for ids in continuations]
+    longest = len(context) + max(len(ids) for ids in continuations) - 1
+    if longest > loaded.context_length:
+        raise DoesNotFit(
+            f"request {index}: context and continuation have {longest:,} tokens; the model's context holds "
+            f"{loaded.context_length:,}. Shorten the context"
+        )
+    return _Item(index, context, continuations)
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return found
+
+
+def _fits_window(config: Any, length: int) -> bool:
+    """Whether the shared mask says all there is to say: a sliding window would be missing from it."""
+    text = config.get_text_config(decoder=True)
+    types = set(getattr(text, "layer_types", None) or ())
+    window = getattr(text, "sliding_window", None) or getattr(text, "attention_chunk_size", None)
+    return types <= {"full_attention"} or (window is not None and length <= window)
+
+
+def _score_rows(loaded: LoadedModel, items: list[_Item]) -> None:
+    """Score items in one forward pass and fill in their `scores`."""
+    front = max(len(item.context) for item in items)
+    width = front + max(item.length - len(item.context) for item in items)
+    ids = torch.zeros(len(items), width, dtype=torch.long)
+    positions = torch.zeros_like(ids)
+    # Segment 0 is the context, 1.. are continuations, -1 is padding.
+    segments = torch.full_like(ids, -1)
+    wanted: list[tuple[int, int, int]] = []  # (row, column whose logits predict it, token)
+    for row, item in enumerate(items):
+        length = len(item.context)
+        start = front - length
+        ids[row, start:front] = torch.tensor(item.context)
+        positions[row, start:front] = torch.arange(length)
+        segments[row, start:front] = 0
+        column = front
+        for number, continuation in enumerate(item.continuations, start=1):
+            end = column + len(continuation)
+            ids[row, column:end] = torch.tensor(continuation, dtype=torch.long)
+            positions[row, column:end] = torch.arange(length, length + len(continuation))
+            segments[row, column:end] = number
+            wanted += [
+                (row, front - 1 if place == 0 else column + place - 1, token)
+                for place, token in enumerate(continuation)
+            ]
+            column = end
+    columns = sorted({column for _, column, _ in wanted})
+    if not columns:  # empty continuations alone
+        _fill_in(items, [], [])
+        return
+    alone = len(items) == 1 and len(items[0].continuations) == 1
+    mask = None if alone else _mask(segments[:, : columns[-1] + 1], loaded.dtype)
+    logits = _logits(loaded, ids, positions, mask, columns)
+    place = {column: index for index, column in enumerate(columns)}
+    picked = logits[[row for row, _, _ in wanted], [place[column] for _, column, _ in wanted]]
+    logprobs = torch.log_softmax(picked.float(), dim=-1)
+    tokens = torch.tensor([token for _, _, token in wanted], device=logprobs.device)
+    chosen = logprobs.gather(1, tokens[:, None])[:, 0].tolist()
+    greedy = (logprobs.argmax(dim=-1) == tokens).tolist()
+    _fill_in(items, chosen, greedy)
+
+
+def _fill_in(items: list[_Item], logprobs: list[float], greedy: list[bool]) -> None:
+    at = 0
+    for item in items:
+        for continuation in item.continuations:
+            end = at + len(continuation)
+            item.scores.append(
+                Score(logprob=sum(logprobs[at:end]), tokens=len(continuation), greedy=all(greedy[at:end]))
+            )
+            at = end
+
+
+def _mask(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What each column may see, to be added to attention scores: (rows, 1, columns, columns)."""
+    width = segments.shape[1]
+    causal = torch.ones(width, width, dtype=torch.bool).tril()
+    visible = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])
+    allowed = (visible & causal) | torch.eye(width, dtype=torch.bool)
+    mask = torch.zeros(len(segments), 1, width, width, dtype=dtype)
+    return mask.masked_fill_(~allowed[:, None], torch.finfo(dtype).min)
+
+
+def _logits(
+    loaded: LoadedModel,
+    ids: torch.Tensor,
+    positions: torch.Tensor,
+    mask: torch.Tensor | None,
+    columns: list[int],
+) -> torch.Tensor:
+    """Logits of shape (rows, columns, vocabulary) at the given columns."""
+    last = columns[-1] + 1  # what follows the last scored column is read by nobody
+    device = loaded.device
+    keep = torch.tensor(columns, device=device)
+    output = loaded.model(
+        input_ids=ids[:, :last].to(device),
+        attention_mask=mask.to(device) if mask is not None else None,
+        position_ids=positions[:, :last].to(device),
+        use_cache=False,
+        **({"logits_to_keep": keep} if loaded.trims_logits else {}),
+    )
+    logits: torch.Tensor = output.logits
+    return logits if loaded.trims_logits else logits[:, keep]

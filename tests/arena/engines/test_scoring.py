@@ -1,0 +1,135 @@
+"""Log-likelihoods: equal to lm-eval's own HFLM in float32, for less work."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from arena.engines.base import EngineRejected, OverContext, ScoreRequest
+from arena.engines.local import LocalEngine
+from arena.engines.local_model import LoadedModel, load
+from arena.engines.local_score import score_batch, scoring_job
+from arena.engines.pool import EnginePool
+from arena.engines.protocol import ScoreMany, WorkerConfig
+from arena.engines.spec import ModelSpec
+from prompt_formats.conversation import Conversation
+
+pytestmark = pytest.mark.model
+
+CASES = [
+    ("The capital of France is", (" Paris", " Berlin", " a large city on the river Seine", " 파리")),
+    ("대한민국의 수도는", (" 서울이다.", " 부산이다.", " 서울")),
+    ("Question: 2+2=?\nAnswer: ", ("4", "5", "four")),
+    ("", ("Hello world", "안녕하세요")),
+    ("One two three four five six seven eight nine ten. " * 12, (" Eleven", " One two")),
+]
+
+
+@pytest.fixture(scope="module")
+def loaded(smollm2_dir: Path) -> LoadedModel:
+    torch.set_num_threads(1)  # two threads on a busy machine wait for each other
+    return load(WorkerConfig(path=smollm2_dir, dtype="float32", device="cpu"), lambda stage: None)
+
+
+def hflm(loaded: LoadedModel, cases: list[tuple[str, tuple[str, ...]]]) -> list[list[tuple[float, bool]]]:
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    model: Any = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=16, device="cpu")
+    pairs = [(context, more) for context, continuations in cases for more in continuations]
+    requests = [
+        Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=i, metadata=("x", i, 1))
+        for i, pair in enumerate(pairs)
+    ]
+    flat = iter(model.loglikelihood(requests, disable_tqdm=True))
+    return [[next(flat) for _ in continuations] for _, continuations in cases]
+
+
+def ours(loaded: LoadedModel, cases: list[tuple[str, tuple[str, ...]]]) -> list[list[tuple[float, bool]]]:
+    requests = tuple(ScoreRequest(text=context, continuations=more) for context, more in cases)
+    job = scoring_job(loaded, ScoreMany(id=1, requests=requests))
+    while not job.done:
+        score_batch(loaded, job)
+    return [[(score.logprob, score.greedy) for score in scores] for scores in job.scores()]
+
+
+def test_scores_equal_lm_evals(loaded: LoadedModel) -> None:
+    for mine, theirs in zip(ours(loaded, CASES), hflm(loaded, CASES), strict=True):
+        for (logprob, greedy), (expected, expected_greedy) in zip(mine, theirs, strict=True):
+            assert logprob == pytest.approx(expected, abs=1e-4)
+            assert greedy == expected_greedy
+
+
+def test_choices_of_several_tokens_cost_less_than_half_of_lm_evals(loaded: LoadedModel) -> None:
+    rng = random.Random(0)
+    words = [
+        "time",
+        "year",
+        "people",
+        "way",
+        "day",
+        "man",
+        "thing",
+        "woman",
+        "life",
+        "child",
+        "world",
+        "school",
+    ]
+
+    def text(count: int) -> str:
+        return " ".join(rng.choices(words, k=count))
+
+    cases = [(text(80), tuple(f" {text(6)}" for _ in range(4))) for _ in range(6)]
+    began = time.process_time()
+    mine = ours(loaded, cases)
+    middle = time.process_time()
+    theirs = hflm(loaded, cases)
+    assert (middle - began) * 2 < time.process_time() - middle
+    assert mine[0][0][0] == pytest.approx(theirs[0][0][0], abs=1e-4)
+
+
+def test_batches_and_their_order_change_nothing(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    from arena.engines.local_score import BATCH_TOKENS
+
+    together = ours(loaded, CASES)
+    monkeypatch.setitem(BATCH_TOKENS, "cpu", 1)
+    for mine, alone in zip(together, ours(loaded, CASES), strict=True):
+        assert [logprob for logprob, _ in mine] == pytest.approx([logprob for logprob, _ in alone], abs=1e-4)
+
+
+def test_models_whose_rows_cannot_share_a_mask_give_the_same(loaded: LoadedModel) -> None:
+    import dataclasses
+
+    one_by_one = ours(dataclasses.replace(loaded, joinable=False), CASES[:3])
+    for mine, alone in zip(ours(loaded, CASES[:3]), one_by_one, strict=True):
+        assert [logprob for logprob, _ in mine] == pytest.approx([logprob for logprob, _ in alone], abs=1e-4)
+
+
+async def test_an_engine_scores_conversations_and_text(
+    engine_pool: EnginePool, smollm2_spec: ModelSpec
+) -> None:
+    engine = engine_pool.get(smollm2_spec)
+    assert isinstance(engine, LocalEngine)
+    question = Conversation().add("user", "What is the capital of France?")
+    answers = ("The capital of France is Paris.", "The capital of France is Berlin.", "")
+    (scores, text) = await engine.loglikelihood(
+        [
+            ScoreRequest(conversation=question, continuations=answers),
+            ScoreRequest(text="The capital of France is", continuations=(" Paris", " London")),
+        ]
+    )
+    assert scores[0].logprob > scores[1].logprob
+    assert (scores[0].tokens, scores[0].greedy) == (7, True)
+    assert (scores[2].logprob, scores[2].tokens) == (0.0, 0)
+    assert text[0].logprob > text[1].logprob
+    with pytest.raises(OverContext, match="8,192"):
+        await engine.loglikelihood([ScoreRequest(text="말 " * 9000, continuations=("a",))])
+    with pytest.raises(EngineRejected, match="either"):
+        await engine.loglikelihood([ScoreRequest(continuations=("a",))])
+    assert await engine.loglikelihood([]) == []
