@@ -253,3 +253,26 @@ def test_the_loopback_adds_little_to_a_write(own_arena: Any) -> None:
         over_loopback = replace(own_arena, store=client)
         _median_write(own_arena), _median_write(over_loopback)
         assert _median_write(over_loopback) < 5 * _median_write(own_arena)
+
+
+def test_a_reader_that_finds_the_database_broken_has_it_reopened(own_arena: Any) -> None:
+    """Without any write the writer would not notice. Here the writer's next statement fails as DuckDB's do."""
+    database: Database = own_arena.store._backend._database
+    own_arena.vote(own_arena.battle())
+    broken = database._connection
+
+    def refuse() -> None:
+        raise duckdb.FatalException("FATAL Error: database has been invalidated")
+
+    database._writer.start = refuse  # type: ignore[method-assign]
+
+    def fatal(tx: Transaction) -> int:
+        raise duckdb.FatalException("FATAL Error: database has been invalidated")
+
+    with pytest.raises(StoreBusy, match="Try again"):
+        database.read(fatal)
+    deadline = time.monotonic() + 20
+    while database._connection in (broken, None):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert own_arena.counts() == {("human", "a"): 1}
