@@ -1,4 +1,4 @@
-"""`arena votes` and `arena leaderboard` as a user runs them: processes, exit codes, stdout and stderr."""
+"""`arena votes` and `arena leaderboard` as a user runs them: exit codes, stdout and stderr."""
 
 from __future__ import annotations
 
@@ -9,31 +9,55 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from rich.console import Console
 
 from arena.cli.leaderboard import _table
+from arena.cli.main import main
 from results.leaderboard import leaderboard
 from results.records import ModelVersionRecord
 from results.store import open_store
 
 DATA = Path(__file__).parents[1] / "data" / "votes"
 KOREAN = DATA / "korean_votes.csv"
-COMMAND = [sys.executable, "-m", "arena.cli.main"]
 
 
-def arena(*words: str | Path, columns: int = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, words)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-        env={**os.environ, "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"},
-    )
+class Done(NamedTuple):
+    """How a command ended; `stderr` has its line breaks, which depend on the terminal, made into spaces."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Arena = Callable[..., Done]
+
+
+@pytest.fixture
+def arena(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Arena:
+    """Runs the command line in this process, as the installed command does."""
+
+    def run(*words: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["arena", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        told = capsys.readouterr()
+        return Done(int(stop.value.code or 0), told.out, " ".join(told.err.split()))
+
+    return run
+
+
+def start(*words: str | Path) -> subprocess.Popen[str]:
+    """Starts the command line as a process of its own."""
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "arena.cli.main", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=environment,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -41,7 +65,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "자료"
 
 
-def test_import_twice_then_leaderboard(data: Path) -> None:
+def test_import_twice_then_leaderboard(arena: Arena, data: Path) -> None:
     first = arena("votes", "import", KOREAN, "--json", "--data", data)
     assert first.returncode == 0, first.stderr
     assert json.loads(first.stdout)["added"] == 22
@@ -71,7 +95,7 @@ def test_import_twice_then_leaderboard(data: Path) -> None:
     assert "●" not in elo.stdout
 
 
-def test_a_judge_beside_people(data: Path) -> None:
+def test_a_judge_beside_people(arena: Arena, data: Path) -> None:
     verdicts = DATA / "judge_verdicts.jsonl"
     assert arena("votes", "import", KOREAN, "--data", data).returncode == 0
     refused = arena("votes", "import", verdicts, "--source", "judge", "--data", data)
@@ -83,7 +107,7 @@ def test_a_judge_beside_people(data: Path) -> None:
     assert json.loads(board.stdout)["votes"] == 27
 
 
-def test_map_and_set(data: Path, tmp_path: Path) -> None:
+def test_map_and_set(arena: Arena, data: Path, tmp_path: Path) -> None:
     file = tmp_path / "votes.csv"
     file.write_text('left,right,pick,"who, really"\n가,나,left,은지\n나,가,tie,민수\n', "utf-8")
     done = arena(
@@ -99,7 +123,7 @@ def test_map_and_set(data: Path, tmp_path: Path) -> None:
     assert "did you mean 'left'" in wrong.stderr
 
 
-def test_bad_rows_and_strict(data: Path, tmp_path: Path) -> None:
+def test_bad_rows_and_strict(arena: Arena, data: Path, tmp_path: Path) -> None:
     file, rejects = tmp_path / "votes.csv", tmp_path / "bad.jsonl"
     file.write_text("model_a,model_b,winner\n가,나,a\n가,나,?\n", "utf-8")
     strict = arena("votes", "import", file, "--strict", "--rejects", rejects, "--json", "--data", data)
@@ -114,7 +138,7 @@ def test_bad_rows_and_strict(data: Path, tmp_path: Path) -> None:
     assert arena("votes", "import", file, "--data", data).returncode == 2
 
 
-def test_empty_states_say_what_to_do(data: Path) -> None:
+def test_empty_states_say_what_to_do(arena: Arena, data: Path) -> None:
     absent = arena("leaderboard", "--data", data)
     assert absent.returncode == 2
     assert "votes import" in absent.stderr
@@ -129,7 +153,7 @@ def test_empty_states_say_what_to_do(data: Path) -> None:
     assert "--source all" in arena("leaderboard", "--source", "judge", "--data", data).stderr
 
 
-def test_mistaken_usage_is_explained_without_a_traceback(data: Path) -> None:
+def test_mistaken_usage_is_explained_without_a_traceback(arena: Arena, data: Path) -> None:
     for words in (("leaderboard", "--method", "best"), ("votes", "import"), ("leaderboard", "--data")):
         done = arena(*words)
         assert done.returncode == 2
@@ -138,7 +162,7 @@ def test_mistaken_usage_is_explained_without_a_traceback(data: Path) -> None:
     assert "--judge" in arena("leaderboard", "--judge", "x", "--data", data).stderr
 
 
-def test_export_and_back(data: Path, tmp_path: Path) -> None:
+def test_export_and_back(arena: Arena, data: Path, tmp_path: Path) -> None:
     arena("votes", "import", KOREAN, "--data", data)
     file, other = tmp_path / "out.parquet", tmp_path / "other"
     written = arena("votes", "export", file, "--json", "--data", data)
@@ -152,7 +176,7 @@ def test_export_and_back(data: Path, tmp_path: Path) -> None:
         assert boards[0] == boards[1]
 
 
-def test_a_narrow_terminal_keeps_the_bars(data: Path) -> None:
+def test_a_narrow_terminal_keeps_the_bars(arena: Arena, data: Path) -> None:
     arena("votes", "import", KOREAN, "--data", data)
     with open_store(data) as store:
         board = leaderboard(store)
@@ -169,8 +193,10 @@ def test_import_while_another_process_owns_the_store(data: Path) -> None:
     with open_store(data) as store:
         store.upsert_model_versions([ModelVersionRecord(model="한빛-7B", digest="x")])
         assert store.is_owner
-        done = arena("votes", "import", KOREAN, "--data", data)
-        assert done.returncode == 0, done.stderr
+        importing = start("votes", "import", KOREAN, "--json", "--data", data)
+        printed, told = importing.communicate(timeout=120)
+        assert importing.returncode == 0, told
+        assert json.loads(printed)["added"] == 22
         assert leaderboard(store).votes == 22
 
 
@@ -180,9 +206,9 @@ def test_an_interrupted_import_starts_over(data: Path, tmp_path: Path) -> None:
     with file.open("w", encoding="utf-8") as out:
         out.write("id,model_a,model_b,winner,voter\n")
         out.writelines(f"{n},가{n % 7},나{n % 5},{'ab'[n % 2]},은지\n" for n in range(rows))
-    command = [*COMMAND, "votes", "import", str(file), "--data", str(data)]
+    command = ("votes", "import", file, "--data", data)
     with open_store(data) as store:
-        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+        running = start(*command)
         deadline = time.monotonic() + 60
         while not any(each.added for each in store.imports()):
             assert time.monotonic() < deadline
@@ -193,8 +219,7 @@ def test_an_interrupted_import_starts_over(data: Path, tmp_path: Path) -> None:
         assert running.returncode == 130, told
         assert "nothing was imported" in told
         assert leaderboard(store).votes == 0
-        done = subprocess.run(
-            command, capture_output=True, text=True, encoding="utf-8", timeout=200, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        again = start(*command)
+        _, told = again.communicate(timeout=200)
+        assert again.returncode == 0, told
         assert leaderboard(store).votes == rows
