@@ -215,3 +215,27 @@ def test_intervals_cover_as_often_as_they_say(tie: float, seed: int) -> None:
 @pytest.mark.parametrize("votes_each", [500, 1000, 5000])
 def test_intervals_cover_as_often_as_they_say_at_length(tie: float, votes_each: int) -> None:
     assert 0.935 <= _coverage(rounds=4000, votes_each=votes_each, tie=tie, seed=7) <= 0.965
+
+
+@pytest.mark.long  # JAX compiles for most of a minute
+def test_ratings_and_intervals_are_close_to_arena_rank() -> None:
+    """arena-rank stops its optimiser early, so this is a check of the same quantities, not of digits."""
+    import pandas as pd
+    from arena_rank.models.bradley_terry import BradleyTerry as Theirs
+    from arena_rank.utils.data_utils import PairDataset
+
+    rng = np.random.default_rng(21)
+    truth = np.linspace(-1, 1, 8)
+    a = rng.integers(0, 8, 6000)
+    b = (a + rng.integers(1, 8, 6000)) % 8
+    outcome = _draw(rng, truth[a] - truth[b], 0.8)
+    frame = pd.DataFrame(
+        {"model_a": a, "model_b": b, "winner": np.array(["model_a", "tie", "model_b"])[outcome]}
+    )
+    theirs = Theirs(8).compute_ratings_and_cis(PairDataset.from_pandas(frame))
+    ours = bradley_terry(PairCounts.of(a, b, outcome, 8))
+    assert theirs["competitors"] == list(range(8))
+    centred = np.asarray(theirs["ratings"]) - float(np.mean(theirs["ratings"])) + 1000
+    assert ours.ratings == pytest.approx(centred, abs=0.2)
+    width = np.asarray(theirs["rating_upper"]) - np.asarray(theirs["rating_lower"])
+    assert ours.upper - ours.lower == pytest.approx(width, rel=0.01)
