@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+import psutil
+
 
 def available_cores() -> int:
     """The cores that this process may use."""
@@ -37,8 +39,9 @@ class CoreGate:
     behind it, so that a busy model cannot keep the others out. Safe to use from any thread.
     """
 
-    def __init__(self, cores: int | None = None) -> None:
+    def __init__(self, cores: int | None = None, load: Callable[[], float] | None = None) -> None:
         self.cores = cores or available_cores()
+        self._load = load or (lambda: psutil.getloadavg()[0])
         self._lock = threading.Lock()
         self._active: Counter[str] = Counter()
         self._waiting: deque[Ticket] = deque()
@@ -89,7 +92,15 @@ class CoreGate:
             if ticket.admitted.set_running_or_notify_cancel():
                 self._active[ticket.key] += 1
                 ticket.admitted.set_result(None)
-        threads = self.cores if len(self._active) == 1 else 1
+        threads = self._threads_alone() if len(self._active) == 1 else 1
         for key in self._active:
             if key in self._set_threads:
                 self._set_threads[key](threads)
+
+    def _threads_alone(self) -> int:
+        """All cores, less one for each process beyond them that already competes for a core.
+
+        A thread that has lost its core holds up all others at the next layer: on two cores beside one busy
+        process, two threads decode at half the speed of one.
+        """
+        return max(1, self.cores - max(0, int(self._load() - self.cores)))

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from arena.engines.base import (
@@ -39,10 +40,16 @@ SCORED_TOGETHER = 256
 
 
 class LocalEngine:
-    """Answers for one model version on local weights. Several engines may share one worker."""
+    """Answers for one model version on local weights, with its LoRA adapter if it has one.
 
-    def __init__(self, spec: ModelSpec, worker: WorkerProcess, gate: CoreGate) -> None:
+    Several engines may share one worker: adapters of one base do.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, worker: WorkerProcess, gate: CoreGate, adapter: Path | None = None
+    ) -> None:
         self.spec = spec
+        self._adapter = adapter
         self.worker = worker
         self._gate = gate
         self._key = worker.name
@@ -108,7 +115,7 @@ class LocalEngine:
         found: list[tuple[Score, ...]] = []
         for first in range(0, len(requests), SCORED_TOGETHER):
             part = tuple(framed_requests[first : first + SCORED_TOGETHER])
-            found.extend(await self._score(ScoreMany(id=0, requests=part), ready))
+            found.extend(await self._score(ScoreMany(id=0, requests=part, adapter=self._adapter), ready))
         return found
 
     async def close(self) -> None:
@@ -162,6 +169,7 @@ class LocalEngine:
             text=request.text,
             sampling=request.sampling.over(self.spec.sampling),
             stop=request.stop,
+            adapter=self._adapter,
             seed=request.seed if request.seed is not None else secrets.randbits(32),
         )
 

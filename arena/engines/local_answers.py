@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from arena.engines.base import FinishReason
+from arena.engines.local_adapters import CannotAttach
 from arena.engines.local_decode import Decoder, Sequence
 from arena.engines.local_model import LoadedModel
 from arena.engines.local_prompt import CannotRender, Rendered, encode_text, render
@@ -74,7 +76,7 @@ class Answers:
         """Encode the contexts and continuations, check that they fit, and queue them."""
         try:
             job = scoring_job(self._loaded, message)
-        except CannotRender as error:
+        except (CannotRender, CannotAttach) as error:
             self._send(Refused(id=message.id, kind="rejected", message=str(error)))
         except DoesNotFit as error:
             self._send(Refused(id=message.id, kind="over_context", message=str(error)))
@@ -85,6 +87,7 @@ class Answers:
             )
         else:
             self._scoring.append(job)
+            self._forget_adapters()
 
     def cancel(self, identity: int) -> None:
         """Stop generating; what had been generated stays sent."""
@@ -112,7 +115,8 @@ class Answers:
             self._send(Scored(id=job.id, scores=job.scores()))
 
     def _begin(self, message: Start) -> None:
-        rendered = self._rendered(message)
+        adapter = self._attached(message.adapter)
+        rendered = self._rendered(message, adapter)
         prompt, context = len(rendered.ids), self._loaded.context_length
         room = context - prompt
         asked = message.sampling.max_tokens
@@ -129,7 +133,7 @@ class Answers:
             ids=rendered.ids,
             sampler=TokenSampler(sampling, message.seed),
             max_tokens=sampling.max_tokens or room,
-            adapter=message.adapter,
+            adapter=adapter,
         )
         tokenizer = self._loaded.tokenizer
         self._answers[message.id] = _Answer(
@@ -156,11 +160,26 @@ class Answers:
         )
         self._decoder.add(sequence)
 
-    def _rendered(self, message: Start) -> Rendered:
+    def _attached(self, path: Path | None) -> str | None:
+        if path is None:
+            return None
+        try:
+            name = self._loaded.adapters.attach(path)
+        except CannotAttach as error:
+            raise _Refuse("rejected", str(error)) from error
+        self._forget_adapters(name)
+        return name
+
+    def _forget_adapters(self, *used: str | None) -> None:
+        answering = {answer.sequence.adapter for answer in self._answers.values()}
+        scoring = {job.adapter for job in self._scoring}
+        self._loaded.adapters.forget_unused({name for name in (*answering, *scoring, *used) if name})
+
+    def _rendered(self, message: Start, adapter: str | None) -> Rendered:
         tokenizer = self._loaded.tokenizer
         if message.conversation is not None:
             try:
-                rendered = render(tokenizer, message.conversation)
+                rendered = render(tokenizer, message.conversation, self._loaded.adapters.template(adapter))
             except CannotRender as error:
                 raise _Refuse("rejected", str(error)) from error
         else:

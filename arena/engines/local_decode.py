@@ -185,7 +185,8 @@ class Decoder:
         pads = torch.tensor(rows.pads, device=device)[:, None]
         # Without padding there is nothing to mask, and attention takes its faster path.
         mask = (columns[None] >= pads).long() if any(rows.pads) else None
-        output = self._loaded.model(
+        output = self._loaded.adapters.forward(
+            [sequence.adapter for sequence in rows.sequences],
             input_ids=ids,
             attention_mask=mask,
             position_ids=(columns[None, rows.length :] - pads).clamp(min=0),

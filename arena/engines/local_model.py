@@ -14,6 +14,7 @@ import psutil
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GgufConfig
 
+from arena.engines.local_adapters import Adapters
 from arena.engines.protocol import WorkerConfig
 
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
@@ -36,6 +37,7 @@ class LoadedModel:
     """
 
     model: Any
+    adapters: Adapters
     tokenizer: Any
     device: torch.device
     dtype: torch.dtype
@@ -71,6 +73,7 @@ def load(config: WorkerConfig, progress: Callable[[str], None]) -> LoadedModel:
     generation = model.generation_config
     return LoadedModel(
         model=model,
+        adapters=Adapters(model),
         tokenizer=tokenizer,
         device=device,
         dtype=dtype,

@@ -26,13 +26,13 @@ class Rendered:
     log: dict[str, Any]
 
 
-def render(tokenizer: Any, conversation: Conversation) -> Rendered:
-    """The conversation by the tokenizer's own chat template, ready for the assistant's answer.
+def render(tokenizer: Any, conversation: Conversation, adapter_template: str | None = None) -> Rendered:
+    """The conversation by the template saved beside the adapter, or else the tokenizer's own chat template.
 
     Control tokens that a person typed stay text: they do not become control tokens in `ids`.
     Raises `CannotRender` where the model has no chat template, or its template refuses the conversation.
     """
-    template = tokenizer.chat_template
+    template = adapter_template or tokenizer.chat_template
     if template is None:
         raise CannotRender(
             "this model has no chat template (a base model, or its tokenizer_config.json or "
@@ -41,19 +41,22 @@ def render(tokenizer: Any, conversation: Conversation) -> Rendered:
     clock = datetime.now(UTC)
     messages = conversation.as_chat()
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, chat_template=adapter_template
+        )
         ids = tokenizer.apply_chat_template(
             messages,
             tokenize=True,
             add_generation_prompt=True,
             return_dict=False,
+            chat_template=adapter_template,
             sanitize_control_tokens=True,
         )
     except TemplateError as error:
         raise CannotRender(f"the model's chat template refuses this conversation: {error}") from error
     naive = tokenizer(text, add_special_tokens=False)["input_ids"]
     log = {
-        "template": "tokenizer",
+        "template": "adapter" if adapter_template else "tokenizer",
         "template_sha256": _template_hash(template),
         "control_tokens_kept_as_text": ids != naive,
         "clock": clock.isoformat(),

@@ -44,6 +44,7 @@ class ScoringJob:
 
     id: int
     items: list[_Item]
+    adapter: str | None = None
     next: int = 0
 
     @property
@@ -57,10 +58,11 @@ class ScoringJob:
 
 
 def scoring_job(loaded: LoadedModel, message: ScoreMany) -> ScoringJob:
-    """Encode a message's requests. Raises `CannotRender` and `DoesNotFit`."""
-    items = [_encode(loaded, index, request) for index, request in enumerate(message.requests)]
+    """Encode a message's requests. Raises `CannotRender`, `CannotAttach` and `DoesNotFit`."""
+    adapter = loaded.adapters.attach(message.adapter) if message.adapter else None
+    items = [_encode(loaded, index, request, adapter) for index, request in enumerate(message.requests)]
     items.sort(key=lambda item: item.length, reverse=True)
-    return ScoringJob(id=message.id, items=items)
+    return ScoringJob(id=message.id, items=items, adapter=adapter)
 
 
 @torch.inference_mode()
@@ -70,20 +72,20 @@ def score_batch(loaded: LoadedModel, job: ScoringJob) -> None:
     if not (loaded.joinable and _fits_window(loaded.model.config, first.length)):
         for position, ids in enumerate(first.continuations):
             alone = _Item(first.index, first.context, [ids])
-            _score_rows(loaded, [alone])
+            _score_rows(loaded, [alone], job.adapter)
             first.scores[position:] = alone.scores
         job.next += 1
         return
     rows = max(1, BATCH_TOKENS[loaded.device.type] // first.length)
     batch = job.items[job.next : job.next + rows]
-    _score_rows(loaded, batch)
+    _score_rows(loaded, batch, job.adapter)
     job.next += len(batch)
 
 
-def _encode(loaded: LoadedModel, index: int, request: ScoreRequest) -> _Item:
+def _encode(loaded: LoadedModel, index: int, request: ScoreRequest, adapter: str | None) -> _Item:
     tokenizer = loaded.tokenizer
     if request.conversation is not None:
-        context = render(tokenizer, request.conversation).ids
+        context = render(tokenizer, request.conversation, loaded.adapters.template(adapter)).ids
         continuations = [_ids(tokenizer, text) for text in request.continuations]
     else:
         text = request.text or ""
@@ -121,7 +123,7 @@ def _fits_window(config: Any, length: int) -> bool:
     return types <= {"full_attention"} or (window is not None and length <= window)
 
 
-def _score_rows(loaded: LoadedModel, items: list[_Item]) -> None:
+def _score_rows(loaded: LoadedModel, items: list[_Item], adapter: str | None) -> None:
     """Score items in one forward pass and fill in their `scores`."""
     front = max(len(item.context) for item in items)
     width = front + max(item.length - len(item.context) for item in items)
@@ -153,7 +155,7 @@ def _score_rows(loaded: LoadedModel, items: list[_Item]) -> None:
         return
     alone = len(items) == 1 and len(items[0].continuations) == 1
     mask = None if alone else _mask(segments[:, : columns[-1] + 1], loaded.dtype)
-    logits = _logits(loaded, ids, positions, mask, columns)
+    logits = _logits(loaded, ids, positions, mask, columns, adapter)
     place = {column: index for index, column in enumerate(columns)}
     picked = logits[[row for row, _, _ in wanted], [place[column] for _, column, _ in wanted]]
     logprobs = torch.log_softmax(picked.float(), dim=-1)
@@ -190,12 +192,14 @@ def _logits(
     positions: torch.Tensor,
     mask: torch.Tensor | None,
     columns: list[int],
+    adapter: str | None,
 ) -> torch.Tensor:
     """Logits of shape (rows, columns, vocabulary) at the given columns."""
     last = columns[-1] + 1  # what follows the last scored column is read by nobody
     device = loaded.device
     keep = torch.tensor(columns, device=device)
-    output = loaded.model(
+    output = loaded.adapters.forward(
+        [adapter] * len(ids),
         input_ids=ids[:, :last].to(device),
         attention_mask=mask.to(device) if mask is not None else None,
         position_ids=positions[:, :last].to(device),

@@ -13,7 +13,7 @@ from arena.engines.cores import CoreGate
 from arena.engines.local import LocalEngine
 from arena.engines.protocol import Dtype, WorkerConfig
 from arena.engines.remote import RemoteEngine
-from arena.engines.sources import resolve
+from arena.engines.sources import adapter_folder, resolve
 from arena.engines.spec import ModelSpec
 from arena.engines.worker_process import Phase, WorkerProcess
 
@@ -63,7 +63,7 @@ class EnginePool:
             context_length=spec.context_length,
             dtype=self._dtype,
         )
-        return self._keep(key, LocalEngine(spec, self._worker(spec, config), self._gate))
+        return self._keep(key, LocalEngine(spec, self._worker(config), self._gate, adapter_folder(spec)))
 
     def status(self) -> list[EngineStatus]:
         """Where every engine stands."""
@@ -82,7 +82,7 @@ class EnginePool:
         with self._lock:
             return self._engines.setdefault(key, engine)
 
-    def _worker(self, spec: ModelSpec, config: WorkerConfig) -> WorkerProcess:
+    def _worker(self, config: WorkerConfig) -> WorkerProcess:
         key = config.model_dump_json()
         with self._lock:
             worker = self._workers.get(key)

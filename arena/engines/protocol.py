@@ -50,7 +50,7 @@ class Start(_Message):
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     seed: int
-    adapter: str | None = None
+    adapter: Path | None = None
 
 
 class ScoreMany(_Message):
@@ -59,7 +59,7 @@ class ScoreMany(_Message):
     type: Literal["score"] = "score"
     id: int
     requests: tuple[ScoreRequest, ...]
-    adapter: str | None = None
+    adapter: Path | None = None
 
 
 class Cancel(_Message):

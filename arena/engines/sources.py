@@ -41,6 +41,18 @@ def resolve(spec: ModelSpec, data_dir: Path) -> Path:
     return _from_hub(spec)
 
 
+def adapter_folder(spec: ModelSpec) -> Path | None:
+    """The folder of a spec's adapter, if it has one. Raises `EngineUnavailable` where it is no adapter folder."""
+    if spec.adapter is None:
+        return None
+    folder = Path(spec.adapter).expanduser()
+    if not (folder / "adapter_config.json").is_file():
+        raise EngineUnavailable(
+            f"{spec.name}: {folder} is no adapter folder (it has no adapter_config.json): correct its `adapter`"
+        )
+    return folder.resolve()
+
+
 def weights_digest(spec: ModelSpec, data_dir: Path) -> str:
     """SHA-256 over everything in the weights (and the adapter) that shapes answers; '' for an endpoint.
 
@@ -49,13 +61,9 @@ def weights_digest(spec: ModelSpec, data_dir: Path) -> str:
     if spec.kind == "openai":
         return ""
     paths = [resolve(spec, data_dir)]
-    if spec.adapter:
-        adapter = Path(spec.adapter).expanduser()
-        if not adapter.is_dir():
-            raise EngineUnavailable(
-                f"{spec.name}: there is no adapter folder {adapter}: correct its `adapter`"
-            )
-        paths.append(adapter.resolve())
+    adapter = adapter_folder(spec)
+    if adapter is not None:
+        paths.append(adapter)
     known = _KnownHashes(data_dir / "cache" / "file-hashes.json")
     parts = [[(path.name, known.of(path)) for path in _shaping_files(folder)] for folder in paths]
     known.save()

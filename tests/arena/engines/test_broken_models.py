@@ -157,6 +157,9 @@ def test_the_digest_follows_what_shapes_answers(broken: Path, tmp_path: Path) ->
     assert second != first
     adapter = tmp_path / "adapter"
     adapter.mkdir()
+    with pytest.raises(EngineUnavailable, match=r"adapter_config\.json"):
+        weights_digest(spec.model_copy(update={"adapter": str(adapter)}), tmp_path)
+    (adapter / "adapter_config.json").write_text("{}")
     (adapter / "adapter_model.safetensors").write_bytes(b"x")
     assert weights_digest(spec.model_copy(update={"adapter": str(adapter)}), tmp_path) != second
     assert weights_digest(ModelSpec(name="r", kind="openai", source="gpt"), tmp_path) == ""

@@ -6,7 +6,7 @@ from arena.engines.cores import CoreGate
 
 
 def test_as_many_workers_as_cores_and_one_thread_each_when_several_are_busy() -> None:
-    gate = CoreGate(cores=2)
+    gate = CoreGate(cores=2, load=lambda: 0.5)
     threads: dict[str, int] = {}
     for key in "abc":
         gate.register(key, lambda count, key=key: threads.__setitem__(key, count))  # type: ignore[misc]
@@ -52,3 +52,12 @@ def test_who_gives_up_waiting_frees_the_place_for_the_next() -> None:
     gate.leave(c)
     assert gate.busy() == {}
     assert gate.waiting() == 0
+
+
+def test_a_worker_alone_on_a_busy_machine_gets_fewer_threads() -> None:
+    for load, expected in ((3.9, 4), (5.5, 3), (40.0, 1)):
+        threads: list[int] = []
+        gate = CoreGate(cores=4, load=lambda load=load: load)  # type: ignore[misc]
+        gate.register("a", threads.append)
+        gate.enter("a")
+        assert threads == [expected]
