@@ -82,7 +82,11 @@ class _Rejects:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace")
         entry = {"line": bad.line, "reason": bad.reason, "row": bad.content}
-        self._file.write(json.dumps(entry, ensure_ascii=False, default=str) + "\n")
+        try:
+            written = json.dumps(entry, ensure_ascii=False, default=str)
+        except RecursionError:
+            written = json.dumps({**entry, "row": None}, ensure_ascii=False)
+        self._file.write(written + "\n")
 
     def close(self) -> str | None:
         if self._file is None:

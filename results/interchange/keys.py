@@ -37,9 +37,12 @@ class KeyedVote(NamedTuple):
 def keyed(row: Row, vote: Vote) -> KeyedVote:
     """Hash what makes the vote this vote (source and original row) and its battle this battle.
 
-    Raises Unusable for text that is not Unicode.
+    Raises Unusable for text that is not Unicode and for JSON nested beyond reason.
     """
-    canonical = _canonical(row.values)
+    try:
+        canonical = _canonical(row.values)
+    except RecursionError as error:
+        raise Unusable("is nested too deeply") from error
     origin = "human" if vote.judge is None else f"judge:{vote.judge}"
     try:
         return KeyedVote(vote, _hash("comparison", origin, canonical), _battle_hash(vote), len(canonical))

@@ -90,7 +90,8 @@ class PairCounts:
     def subset(self, indices: npt.ArrayLike) -> PairCounts:
         """The comparisons among these models only, in the order given."""
         keep = np.ix_(np.asarray(indices, dtype=np.intp), np.asarray(indices, dtype=np.intp))
-        return PairCounts(self.cells[keep], self.squares[keep])
+        cells = self.cells[keep]
+        return PairCounts(cells, cells if self.squares is self.cells else self.squares[keep])
 
 
 def _indices(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.ids import named_id, new_id
@@ -187,6 +187,26 @@ def test_half_characters_are_bad_rows(store: Store, tmp_path: Path) -> None:
     assert "half a character" in summary.rejects[0].reason
 
 
+def test_odd_text_is_kept_and_bottomless_json_is_a_bad_row(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "v.jsonl"
+    row = {
+        "model_a": "a",
+        "model_b": "b",
+        "winner": "a",
+        "prompt": "널\x00 문자, \u2028, 👩‍👩‍👧, \u202e뒤집힘",
+    }
+    start = json.dumps({**row, "extra": 0})[:-2]
+    rows = [json.dumps(row)] + [start + "[" * n + "]" * n + "}" for n in (900, 960, 980, 990, 995, 5000)]
+    file.write_text("\n".join(rows) + "\n", "utf-8")
+    summary = import_votes(store, file, rejects=tmp_path / "rejects.jsonl")
+    assert summary.added >= 1
+    assert summary.rejected >= 1
+    assert len((tmp_path / "rejects.jsonl").read_text("utf-8").splitlines()) == summary.rejected
+    assert summary.added + summary.rejected == len(rows)
+    texts = store.query("SELECT text FROM items")["text"].to_pylist()
+    assert texts == [row["prompt"]]
+
+
 def test_the_rejects_file_may_not_be_the_file_itself(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "v.csv"
     file.write_text(HEADER + "1,가,나,,\n", "utf-8")
@@ -295,6 +315,7 @@ def test_an_export_that_fails_leaves_no_file(store: Store, tmp_path: Path) -> No
 
 
 @given(st.lists(st.lists(st.integers(0, 6), max_size=12), max_size=6))
+@settings(deadline=None)
 def test_occurrences_are_numbered_as_a_dictionary_would(chunks: list[list[int]]) -> None:
     seen, counts = Occurrences(), Counter[int]()
     for chunk in chunks:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.interchange import BadFile
@@ -95,6 +95,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=300))
+@settings(deadline=None)
 def test_any_bytes_become_rows_or_a_clear_refusal(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:

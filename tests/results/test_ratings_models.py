@@ -272,6 +272,7 @@ def test_bootstrap_says_when_draws_fall_apart() -> None:
     drawn = bootstrap(thin, 100)
     assert 0 < drawn.failed < 100
     assert np.isnan(drawn.ratings).all(axis=1).sum() == drawn.failed
+    assert bootstrap(thin.subset([0, 1]), 20).ratings.shape == (20, 2)
     nobody = bootstrap(PairCounts.of([0], [1], [0], 2), 10)
     assert np.isnan(nobody.lower).all()
     with pytest.raises(ValueError, match="plain counts"):
@@ -300,6 +301,7 @@ def test_simultaneous_ranks_hold_for_the_whole_table() -> None:
     st.lists(st.tuples(st.integers(-1, 4), st.floats(0.01, 5)), min_size=1, max_size=50),
     st.floats(0.5, 10),
 )
+@settings(deadline=None)
 def test_capped_groups_weigh_at_most_the_cap(rows: list[tuple[int, float]], cap: float) -> None:
     group, before = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     after = capped_weights(group, cap, before)
