@@ -76,6 +76,22 @@ class GenerationRequest(BaseModel):
     stop: tuple[str, ...] = ()
     seed: int | None = None
     timeout: float | None = Field(default=None, gt=0, description="seconds for the whole answer")
+    logprobs: int | None = Field(default=None, ge=0, le=20, description="alternatives to tell for each token")
+
+
+class TokenLogprob(BaseModel):
+    """A generated token and its natural log-probability under the model, before temperature and cut-offs.
+
+    `token` is its text alone (a token that holds part of a character shows U+FFFD there), `top` the likeliest
+    tokens at its place, likeliest first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token: str
+    token_id: int | None = None
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
 
 
 class Generation(BaseModel):
@@ -98,6 +114,7 @@ class Generation(BaseModel):
     rendered_by: Literal["engine", "server"]
     prompt_log: dict[str, Any] = {}
     sampling: Sampling = Sampling()
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 class ScoreRequest(BaseModel):
@@ -122,12 +139,13 @@ class Score(BaseModel):
 
 
 class TextDelta(BaseModel):
-    """More text of the answer."""
+    """More text of the answer. `logprobs`, where asked for, are those of the tokens that came with it."""
 
     model_config = ConfigDict(frozen=True)
 
     text: str = ""
     thinking: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Finished(BaseModel):

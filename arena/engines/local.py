@@ -22,6 +22,7 @@ from arena.engines.base import (
     Score,
     ScoreRequest,
     TextDelta,
+    TokenLogprob,
 )
 from arena.engines.cores import CoreGate
 from arena.engines.framing import framed
@@ -82,7 +83,7 @@ class LocalEngine:
                 await clock.wait(asyncio.wrap_future(ticket.admitted), "for a free core")
             inbox: asyncio.Queue[FromWorker | EngineUnavailable] = asyncio.Queue()
             identity = self.worker.start(start, _into(inbox))
-            async for chunk in self._chunks(inbox, clock, loading=clock.began - asked_at):
+            async for chunk in self._chunks(start, inbox, clock, loading=clock.began - asked_at):
                 yield chunk
         finally:
             if identity is not None:
@@ -170,15 +171,21 @@ class LocalEngine:
             sampling=request.sampling.over(self.spec.sampling),
             stop=request.stop,
             adapter=self._adapter,
+            logprobs=request.logprobs,
             seed=request.seed if request.seed is not None else secrets.randbits(32),
         )
 
     async def _chunks(
-        self, inbox: asyncio.Queue[FromWorker | EngineUnavailable], clock: _Clock, loading: float
+        self,
+        start: Start,
+        inbox: asyncio.Queue[FromWorker | EngineUnavailable],
+        clock: _Clock,
+        loading: float,
     ) -> AsyncIterator[Chunk]:
         started: Started | None = None
         first: float | None = None
         text: list[str] = []
+        logprobs: list[TokenLogprob] = []
         while True:
             message = await clock.wait(inbox.get(), "for the next token")
             match message:
@@ -187,16 +194,18 @@ class LocalEngine:
                 case Delta():
                     first = first if first is not None else clock.elapsed()
                     text.append(message.text)
-                    yield TextDelta(text=message.text)
+                    logprobs.extend(message.logprobs)
+                    yield TextDelta(text=message.text, logprobs=message.logprobs)
                 case Refused():
                     raise ERRORS[message.kind](f"{self.spec.name}: {message.message}")
                 case EngineUnavailable():
                     raise message
                 case Ended():
                     assert started is not None
-                    yield Finished(
-                        generation=_generation("".join(text), started, message, first, clock, loading)
-                    )
+                    generation = _generation("".join(text), started, message, first, clock, loading)
+                    if start.logprobs is not None:
+                        generation = generation.model_copy(update={"logprobs": tuple(logprobs)})
+                    yield Finished(generation=generation)
                     return
 
 

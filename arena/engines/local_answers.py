@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from arena.engines.base import FinishReason
+from arena.engines.base import FinishReason, TokenLogprob
 from arena.engines.local_adapters import CannotAttach
-from arena.engines.local_decode import Decoder, Sequence
+from arena.engines.local_decode import Decoder, Sequence, Step
 from arena.engines.local_model import LoadedModel
 from arena.engines.local_prompt import CannotRender, Rendered, encode_text, render
 from arena.engines.local_sampling import TokenSampler, effective
@@ -103,7 +103,7 @@ class Answers:
             if self._scoring:
                 self._score_one_batch(self._scoring[0])
             for step in self._decoder.step():
-                self._one_token(self._answers[step.sequence.id], step.token, step.end)
+                self._one_token(self._answers[step.sequence.id], step)
         except (torch.OutOfMemoryError, MemoryError):
             log.exception("out of memory while decoding")
             self._give_up("the machine has no memory left for these answers: shorten them, or ask for fewer")
@@ -134,6 +134,7 @@ class Answers:
             sampler=TokenSampler(sampling, message.seed),
             max_tokens=sampling.max_tokens or room,
             adapter=adapter,
+            logprobs=message.logprobs,
         )
         tokenizer = self._loaded.tokenizer
         self._answers[message.id] = _Answer(
@@ -194,19 +195,26 @@ class Answers:
         )
         return text
 
-    def _one_token(self, answer: _Answer, token: int, end: FinishReason | None) -> None:
-        text = "" if end == "stop" else answer.stops.add(answer.decoder.add(token))
+    def _one_token(self, answer: _Answer, step: Step) -> None:
+        end, sequence = step.end, answer.sequence
+        text = "" if end == "stop" else answer.stops.add(answer.decoder.add(step.token))
         if end is not None and not answer.stops.stopped:
             text += answer.stops.add(answer.decoder.finish())
             text += answer.stops.finish()
-        if text:
-            sequence = answer.sequence
-            self._send(Delta(id=sequence.id, text=text, tokens=sequence.generated))
+        logprobs = self._logprobs(step) if step.logprob is not None and end != "stop" else ()
+        if text or logprobs:
+            self._send(Delta(id=sequence.id, text=text, tokens=sequence.generated, logprobs=logprobs))
         if answer.stops.stopped:
-            answer.sequence.finished = True
+            sequence.finished = True
             self._end(answer, "stop")
         elif end is not None:
             self._end(answer, end)
+
+    def _logprobs(self, step: Step) -> tuple[TokenLogprob, ...]:
+        assert step.logprob is not None
+        top = tuple((self._decode([token]), logprob) for token, logprob in step.top)
+        text = self._decode([step.token])
+        return (TokenLogprob(token=text, token_id=step.token, logprob=step.logprob, top=top),)
 
     def _end(self, answer: _Answer, reason: FinishReason) -> None:
         sequence = answer.sequence

@@ -32,6 +32,7 @@ class Sequence:
     sampler: TokenSampler
     max_tokens: int
     adapter: str | None = None
+    logprobs: int | None = None
     prompt_length: int = field(init=False)
     finished: bool = False
 
@@ -51,11 +52,16 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Step:
-    """One more token of a sequence. `end` is set with its last one; a stop token is no text."""
+    """One more token of a sequence. `end` is set with its last one; a stop token is no text.
+
+    `logprob` and `top` (ids and their log-probabilities) are set where the sequence asks for them.
+    """
 
     sequence: Sequence
     token: int
     end: Literal["stop", "length"] | None
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
 
 
 class _Rows:
@@ -213,4 +219,15 @@ class Decoder:
             elif sequence.generated >= sequence.max_tokens:
                 end = "length"
             sequence.finished = end is not None
-            yield Step(sequence, token, end)
+            yield Step(sequence, token, end, *_logprobs(logits[row], token, sequence.logprobs))
+
+
+def _logprobs(
+    logits: torch.Tensor, token: int, count: int | None
+) -> tuple[float | None, tuple[tuple[int, float], ...]]:
+    if count is None:
+        return None, ()
+    logprobs = torch.log_softmax(logits.float(), dim=-1)
+    best = torch.topk(logprobs, count)
+    top = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return float(logprobs[token]), tuple(top)

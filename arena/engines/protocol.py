@@ -12,7 +12,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from arena.engines.base import FinishReason, Sampling, Score, ScoreRequest
+from arena.engines.base import FinishReason, Sampling, Score, ScoreRequest, TokenLogprob
 from arena.engines.spec import Quantisation
 from prompt_formats.conversation import Conversation
 
@@ -50,6 +50,7 @@ class Start(_Message):
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     seed: int
+    logprobs: int | None = None
     adapter: Path | None = None
 
 
@@ -119,6 +120,7 @@ class Delta(_Message):
     id: int
     text: str
     tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Ended(_Message):

@@ -30,6 +30,7 @@ from arena.engines.base import (
     OverContext,
     Sampling,
     TextDelta,
+    TokenLogprob,
 )
 from arena.engines.framing import framed
 from arena.engines.spec import ModelSpec
@@ -61,6 +62,7 @@ class RetryPolicy:
 class _Received:
     text: list[str] = field(default_factory=list)
     thinking: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     finish: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -152,7 +154,7 @@ class RemoteEngine:
                 events = aiter(stream)
                 while (event := await self._within(deadline, anext(events, None))) is not None:
                     delta = _read(event, received)
-                    if delta.text or delta.thinking:
+                    if delta.text or delta.thinking or delta.logprobs:
                         received.first = received.first or time.monotonic() - began
                         yield delta
             finally:
@@ -182,6 +184,10 @@ class RemoteEngine:
         if extra:
             options["extra_body"] = extra
         options["stream_options"] = {"include_usage": True}
+        if request.logprobs is not None and request.conversation is not None:
+            options |= {"logprobs": True, "top_logprobs": request.logprobs}
+        elif request.logprobs is not None:
+            options["logprobs"] = request.logprobs
         if request.conversation is not None:
             messages: Any = framed(self.spec, request.conversation).as_chat()
             return await client.chat.completions.create(messages=messages, **options)
@@ -285,6 +291,7 @@ class RemoteEngine:
             rendered_by="engine" if raw else "server",
             prompt_log=log,
             sampling=sampling,
+            logprobs=tuple(received.logprobs) if request.logprobs is not None else None,
         )
 
 
@@ -308,11 +315,35 @@ def _read(event: Any, received: _Received) -> TextDelta:
         thinking = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
     if not (isinstance(text, str) and isinstance(thinking, str)):
         raise TypeError(f"content of type {type(text).__name__}")
+    logprobs = _read_logprobs(choice)
+    received.logprobs.extend(logprobs)
     if text:
         received.text.append(text)
     if thinking:
         received.thinking.append(thinking)
-    return TextDelta(text=text, thinking=thinking)
+    return TextDelta(text=text, thinking=thinking, logprobs=logprobs)
+
+
+def _read_logprobs(choice: Any) -> tuple[TokenLogprob, ...]:
+    found = getattr(choice, "logprobs", None)
+    if found is None:
+        return ()
+    if (content := getattr(found, "content", None)) is not None:  # chat completions
+        return tuple(
+            TokenLogprob(
+                token=each.token,
+                logprob=each.logprob,
+                top=tuple((other.token, other.logprob) for other in each.top_logprobs or ()),
+            )
+            for each in content
+        )
+    tokens, values = getattr(found, "tokens", None) or [], getattr(found, "token_logprobs", None) or []
+    tops = getattr(found, "top_logprobs", None) or [{}] * len(tokens)
+    return tuple(
+        TokenLogprob(token=token, logprob=value, top=tuple((top or {}).items()))
+        for token, value, top in zip(tokens, values, tops, strict=True)
+        if value is not None
+    )
 
 
 def _finish(reason: str | None) -> FinishReason:

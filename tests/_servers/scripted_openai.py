@@ -34,9 +34,18 @@ def error(status: int, message: str, code: str | None = None, **headers: str) ->
 
 
 def piece(model: str, delta: dict[str, Any], finish: str | None = None, chat: bool = True) -> str:
-    choice = {"index": 0, "finish_reason": finish}
+    choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
     choice |= {"delta": delta} if chat else {"text": delta.get("content", ""), "logprobs": None}
     kind = "chat.completion.chunk" if chat else "text_completion"
+    text = delta.get("content", "")
+    if text and model.startswith("logprobs"):
+        other = {"token": "다른", "logprob": -2.5, "bytes": None}
+        one = {"token": text, "logprob": -0.25, "bytes": None}
+        if chat:
+            choice["logprobs"] = {"content": [{**one, "top_logprobs": [one, other]}]}
+        else:
+            top = {text: -0.25, "다른": -2.5}
+            choice["logprobs"] = {"tokens": [text], "token_logprobs": [-0.25], "top_logprobs": [top]}
     return sse({"id": "x", "object": kind, "created": 1, "model": model, "choices": [choice]})
 
 

@@ -22,6 +22,7 @@ from arena.engines.base import (
     GenerationRequest,
     OverContext,
     Sampling,
+    ScoreRequest,
     TextDelta,
 )
 from arena.engines.local import LocalEngine
@@ -176,6 +177,24 @@ async def test_raw_text_is_continued(engine: LocalEngine) -> None:
     _, generation = await read(engine, request)
     assert "Paris" in generation.text
     assert generation.rendered_prompt == "The capital of France is"
+
+
+async def test_logprobs_are_those_of_scoring(engine: LocalEngine) -> None:
+    chunks, generation = await read(engine, asked(FRANCE, logprobs=3))
+    assert generation.logprobs is not None
+    assert "".join(each.token for each in generation.logprobs) == generation.text
+    assert [each for chunk in chunks if isinstance(chunk, TextDelta) for each in chunk.logprobs] == list(
+        generation.logprobs
+    )
+    for each in generation.logprobs:
+        assert len(each.top) == 3
+        assert each.top[0] == (each.token, each.logprob)  # greedy
+        assert each.top[0][1] >= each.top[1][1] >= each.top[2][1]
+    conversation = Conversation().add("user", FRANCE)
+    (scores,) = await engine.loglikelihood(
+        [ScoreRequest(conversation=conversation, continuations=(generation.text,))]
+    )
+    assert scores[0].logprob == pytest.approx(sum(each.logprob for each in generation.logprobs), abs=1e-3)
 
 
 async def test_many_streams_share_the_worker_and_each_equals_its_solo_answer(engine: LocalEngine) -> None:

@@ -242,3 +242,20 @@ def test_one_engine_serves_several_event_loops(scripted_server: str) -> None:
 
 async def test_finish_reason_length_is_told(scripted_server: str) -> None:
     assert (await read(engine(scripted_server, "length")))[1].finish_reason == "length"
+
+
+@pytest.mark.parametrize("raw", [False, True])
+async def test_logprobs_come_with_their_tokens(scripted_server: str, raw: bool) -> None:
+    request = GenerationRequest(text="once", logprobs=2) if raw else ASKED.model_copy(update={"logprobs": 2})
+    model = f"logprobs:{raw}"
+    chunks, generation = await read(engine(scripted_server, model), request)
+    assert generation.logprobs is not None
+    assert "".join(each.token for each in generation.logprobs) == generation.text
+    assert {each.logprob for each in generation.logprobs} == {-0.25}
+    assert generation.logprobs[0].top == ((generation.logprobs[0].token, -0.25), ("다른", -2.5))
+    assert [each for chunk in chunks if isinstance(chunk, TextDelta) for each in chunk.logprobs] == list(
+        generation.logprobs
+    )
+    body = seen(scripted_server, model)["body"]
+    assert body["logprobs"] == (2 if raw else True)
+    assert (await read(engine(scripted_server, "ok")))[1].logprobs is None
