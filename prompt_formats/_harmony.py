@@ -58,11 +58,11 @@ class HarmonySplitter:
         if self._state == "start":
             return self._start()
         if self._state == "between":
-            found, _ = self._held.until("<|start|>", "<|channel|>")
+            found, mark, _ = self._until("<|start|>", "<|channel|>")
             if found:
                 self._state = "header"
-                if not self._held.text.startswith("assistant"):
-                    self._held.text = "<|channel|>" + self._held.text
+                if mark == "<|channel|>":
+                    self._held.text = mark + self._held.text
             return found
         if self._state == "header":
             place = self._held.text.find(_MESSAGE)
@@ -100,7 +100,7 @@ class HarmonySplitter:
         self._state, self._fresh = "body", True
 
     def _body(self, out: dict[str, list[str]]) -> bool:
-        found, end, before = self._until_end()
+        found, end, before = self._until(*_BODY_ENDS)
         self._write(before, out)
         if not found:
             return False
@@ -114,13 +114,14 @@ class HarmonySplitter:
             self._state = "header"
         return True
 
-    def _until_end(self) -> tuple[bool, str, str]:
+    def _until(self, *marks: str) -> tuple[bool, str, str]:
+        """(whether one of the marks was found, which, the text before it)."""
         whole = self._held.text
-        found, before = self._held.until(*_BODY_ENDS)
+        found, before = self._held.until(*marks)
         if not found:
             return False, "", before
         rest = whole[len(before) :]
-        return True, next(end for end in _BODY_ENDS if rest.startswith(end)), before
+        return True, next(mark for mark in marks if rest.startswith(mark)), before
 
     def _write(self, text: str, out: dict[str, list[str]]) -> None:
         if not text:

@@ -54,6 +54,8 @@ def encode_for_training(
     cannot be found, or a conversation without an answer; errors of `render` as they are.
     """
     form, _ = find_format(format)
+    if form.encoder is not None:  # its ids have no offsets, and it refuses a conversation that ends with an answer
+        format = form = form.model_copy(update={"encoder": None})
     options: dict[str, Any] = {
         "tools": tools,
         "documents": documents,

@@ -19,6 +19,7 @@ from typing import Any
 
 from prompt_formats.environment import literal_text
 from prompt_formats.errors import InvalidInput
+from prompt_formats.registry import built_in
 
 _OPEN, _CLOSE = "\U000f0000", "\U000f0001"
 _LOOKS_LIKE_CONTROL = re.compile(r"<\|[^<>]*\|?>|<｜.*>|\[/?[A-Z_]+\]|</?s>|<\|[a-z_]+>|<[a-z_]+\|>")
@@ -94,7 +95,8 @@ class ChatTokenizer:
                 text
                 for text, (_, special) in self._added.items()
                 if special
-                or (not text.isspace() and (text in written or _LOOKS_LIKE_CONTROL.fullmatch(text)))
+                or not text.isspace()
+                and (text in written or text in _known_control_texts() or _LOOKS_LIKE_CONTROL.fullmatch(text))
             ]
         return tuple(sorted(chosen, key=lambda t: (-len(t), t)))
 
@@ -170,6 +172,12 @@ def _plain_ids(backend: Any, text: str) -> tuple[int, ...]:
     newline = _encode(backend, "\n").ids
     whole = run("\n" + text)
     return whole[len(newline) :] if whole[: len(newline)] == newline else run(text)
+
+
+@lru_cache(maxsize=1)
+def _known_control_texts() -> frozenset[str]:
+    """The control texts of all families."""
+    return frozenset(text for form in built_in().values() for text in form.control_texts)
 
 
 @lru_cache(maxsize=64)
