@@ -106,8 +106,15 @@ class RemoteEngine:
                         yield delta
                 break
             except EngineError as error:
-                retryable = isinstance(error, BrokenAnswer) and not received.anything
-                if not retryable or attempt >= self._retries.stream_retries:
+                late = deadline is not None and time.monotonic() >= deadline
+                kind = isinstance(error, BrokenAnswer | EngineTimedOut)
+                # The library itself has retried what failed before the stream was open.
+                if (
+                    late
+                    or not (kind and received.opened)
+                    or received.anything
+                    or attempt >= self._retries.stream_retries
+                ):
                     raise
             attempt += 1
             await asyncio.sleep(self._retries.stream_wait * 2**attempt * random.uniform(0.75, 1.25))  # noqa: S311

@@ -160,6 +160,12 @@ async def test_nothing_is_tried_again_once_text_was_delivered(scripted_server: s
     assert seen(scripted_server, f"{mode}:once")["requests"] == 1
 
 
+async def test_a_server_that_goes_silent_before_its_first_token_is_asked_again(scripted_server: str) -> None:
+    with pytest.raises(EngineTimedOut):
+        await read(engine(scripted_server, "hang:again"))
+    assert seen(scripted_server, "hang:again")["requests"] == 2
+
+
 async def test_an_endpoint_that_is_down_is_unavailable() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
