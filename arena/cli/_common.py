@@ -20,7 +20,9 @@ output = Console(soft_wrap=True)
 
 DataDir = Annotated[
     Path,
-    typer.Option("--data", envvar="ARENA_DATA", help="Folder of the database, artifacts and logs.", file_okay=False),
+    typer.Option(
+        "--data", envvar="ARENA_DATA", help="Folder of the database, artifacts and logs.", file_okay=False
+    ),
 ]
 DEFAULT_DATA = Path("arena-data")
 

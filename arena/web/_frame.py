@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import gradio as gr
+from gradio.components.navbar import Navbar
 
 from arena.battle import BattleService
 from arena.config import Settings
@@ -57,7 +58,7 @@ def static_text(name: str) -> str:
 def header(pages: tuple[Page, ...], current: Page) -> None:
     """The name of the app, links to its pages and the language link."""
     # Gradio's own bar cannot be translated.
-    gr.Navbar(visible=False)
+    Navbar(visible=False)
     with gr.Row(elem_id="header"):
         gr.HTML('<a id="brand" href="./">Palaestra</a>', min_width=100, padding=False)
         for page in pages:

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+expect.set_options(timeout=20_000)
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -74,8 +76,8 @@ def start_arena(data_dir: Path, *options: str) -> Arena:
 
     def read_lines() -> None:
         assert process.stderr is not None
-        for line in process.stderr:
-            lines.append(line)
+        for line in process.stderr:  # one by one: others read the list while it grows
+            lines.append(line)  # noqa: PERF402
 
     threading.Thread(target=read_lines, daemon=True).start()
     arena = Arena(data_dir, port, process, lines)
@@ -117,7 +119,8 @@ def scripted_arena(
     def start(*modes: str, settings: str = "") -> Arena:
         data_dir = tmp_path_factory.mktemp("arena")
         entries = "".join(
-            f'[[models]]\nname = "contestant-{mode}"\nkind = "openai"\nsource = "{mode}"\nbase_url = "{scripted_server}/v1"\n'
+            f'[[models]]\nname = "contestant-{mode}"\nkind = "openai"\nsource = "{mode}"\n'
+            f'base_url = "{scripted_server}/v1"\n'
             for mode in modes
         )
         (data_dir / "arena.toml").write_text(f"embedded = false\n{settings}\n{entries}", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +14,7 @@ import gradio as gr
 
 from arena.battle import SIDES, BattleError, BattleView, SideView
 from arena.web._frame import Page, PageContext
-from arena.web._i18n import i18n, locale_of, text
+from arena.web._i18n import LOCALES, i18n, locale_of, text
 from results.records import Side, Verdict
 from results.store import StoreError
 
@@ -81,7 +82,10 @@ def build(context: PageContext) -> None:
     for verdict in VERDICTS:
         on(getattr(parts, f"vote_{verdict}").click, page.vote(verdict))
     for number, button in enumerate(suggestions, start=1):
-        on(button.click, page.suggest(number))
+        # In the browser, so that it is there at once also while the models are being loaded.
+        button.click(
+            None, None, parts.prompt, js=_in_locale(f"suggestion.{number}"), api_visibility="private"
+        )
 
 
 def _layout(context: PageContext) -> tuple[_Parts, list[gr.Button]]:
@@ -248,14 +252,6 @@ class _BattlePage:
             self._battles.leave(voter)
         return self._render(None, locale_of(request))
 
-    def suggest(self, number: int) -> Callable[..., Updates]:
-        """The handler of one suggestion."""
-
-        def suggest(battle: UUID | None, request: gr.Request) -> Updates:
-            return {self._parts.prompt: text(locale_of(request), f"suggestion.{number}")}
-
-        return suggest
-
     async def _do(
         self, work: Work, battle: UUID | None, request: gr.Request, done: Updates | None = None
     ) -> AsyncIterator[Updates]:
@@ -321,6 +317,12 @@ class _BattlePage:
                 interactive=votable, variant="primary" if chosen else "secondary"
             )
         return updates
+
+
+def _in_locale(key: str) -> str:
+    """A JavaScript function that gives the text of `key` in the language of the page."""
+    by_locale = json.dumps({locale: text(locale, key) for locale in LOCALES})
+    return f"() => ({by_locale})[document.documentElement.lang]"
 
 
 def _label(view: BattleView | None, side: Side) -> str:
