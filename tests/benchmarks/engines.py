@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import statistics
 import sys
 import time
@@ -23,14 +24,15 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402  # the project is imported from the checkout
 
 from arena.engines import embedded  # noqa: E402
-from arena.engines.base import Finished, Generation, GenerationRequest, Sampling  # noqa: E402
+from arena.engines.base import Finished, Generation, GenerationRequest, Sampling, ScoreRequest  # noqa: E402
 from arena.engines.local import LocalEngine  # noqa: E402
 from arena.engines.local_decode import Decoder, Sequence  # noqa: E402
 from arena.engines.local_model import LoadedModel, load  # noqa: E402
 from arena.engines.local_prompt import render  # noqa: E402
 from arena.engines.local_sampling import TokenSampler  # noqa: E402
+from arena.engines.local_score import score_batch, scoring_job  # noqa: E402
 from arena.engines.pool import EnginePool  # noqa: E402
-from arena.engines.protocol import WorkerConfig  # noqa: E402
+from arena.engines.protocol import ScoreMany, WorkerConfig  # noqa: E402
 from arena.engines.spec import ModelSpec  # noqa: E402
 from prompt_formats.conversation import Conversation  # noqa: E402
 
@@ -92,6 +94,60 @@ def decoding(folder: Path, tokens: int, rounds: int) -> dict[str, Any]:
     one = result["rows_1"]["ours"]
     result["batch_8_over_1"] = round(result["rows_8"]["ours"] / one, 1)
     result["batch_32_over_1"] = round(result["rows_32"]["ours"] / one, 1)
+    return result
+
+
+def scoring(folder: Path, items: int, rounds: int) -> dict[str, Any]:
+    """Multiple choice (four choices) against lm-eval's HFLM in float32 on one thread: its CPU time over ours."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    torch.set_num_threads(1)
+    loaded = load(WorkerConfig(path=folder, device="cpu", dtype="float32"), lambda stage: None)
+    theirs: Any = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=16, device="cpu")
+    rng = random.Random(0)
+    vocabulary = [loaded.tokenizer.decode([token]) for token in range(300, 20000)]
+    words = [
+        w
+        for w in vocabulary
+        if w.startswith(" ") and w[1:].isalpha() and len(loaded.tokenizer.encode(w)) == 1
+    ]
+
+    def ours_scores(cases: list[ScoreRequest]) -> list[float]:
+        job = scoring_job(loaded, ScoreMany(id=1, requests=tuple(cases)))
+        while not job.done:
+            score_batch(loaded, job)
+        return [score.logprob for scores in job.scores() for score in scores]
+
+    def their_scores(cases: list[ScoreRequest]) -> list[float]:
+        pairs = [(case.text, more) for case in cases for more in case.continuations]
+        requests = [
+            Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=i, metadata=("x", i, 1))
+            for i, pair in enumerate(pairs)
+        ]
+        return [logprob for logprob, _ in theirs.loglikelihood(requests, disable_tqdm=True)]
+
+    result: dict[str, Any] = {"items": items}
+    for name, low, high in (("single_token", 1, 1), ("several_tokens", 4, 12)):
+        cases = [
+            ScoreRequest(
+                text="".join(rng.choices(words, k=rng.randint(40, 140))).strip(),
+                continuations=tuple("".join(rng.choices(words, k=rng.randint(low, high))) for _ in range(4)),
+            )
+            for _ in range(items)
+        ]
+        spent: dict[str, list[float]] = {"ours": [], "hflm": []}
+        scores: dict[str, list[float]] = {}
+        for _ in range(rounds):
+            for who, run in (("ours", ours_scores), ("hflm", their_scores)):
+                began = time.process_time()
+                scores[who] = run(cases)
+                spent[who].append(time.process_time() - began)
+        pairs = zip(scores["ours"], scores["hflm"], strict=True)
+        result[name] = {
+            "cpu_ratio": round(min(spent["hflm"]) / min(spent["ours"]), 2),
+            "largest_difference": max(abs(a - b) for a, b in pairs),
+        }
     return result
 
 
@@ -172,10 +228,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("arena-data"))
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--items", type=int, default=24)
     parser.add_argument("--people", type=int, default=30)
     arguments = parser.parse_args()
     folder = embedded.prepare(arguments.data)
     report = {
+        "scoring": scoring(folder, arguments.items, arguments.rounds),
         "decoding": decoding(folder, arguments.tokens, arguments.rounds),
         "two_models": asyncio.run(two_at_once(arguments.data, arguments.tokens, arguments.rounds)),
         "many_people": asyncio.run(many_people(arguments.data, arguments.people, arguments.tokens)),
