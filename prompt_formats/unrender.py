@@ -92,6 +92,7 @@ def _try(prompt: str, form: PromptFormat) -> Candidate | None:
     if skeleton is None:
         return None
     now, skeleton = _dated(prompt, skeleton)
+    nearly: Candidate | None = None
     for system, body in _heads(prompt, skeleton):
         read = _turns(body, skeleton)
         if read is None:
@@ -102,10 +103,13 @@ def _try(prompt: str, form: PromptFormat) -> Candidate | None:
             conversation = conversation.add("assistant" if index % 2 else "user", text)
         exact = _again(conversation, form, asked, now) == prompt
         content = sum(len(m.content) for m in conversation.messages)
-        return Candidate(
+        candidate = Candidate(
             form.name, form.family, conversation, asked, exact, len(prompt) - content, form.verified
         )
-    return None
+        if exact:
+            return candidate
+        nearly = nearly or candidate
+    return nearly
 
 
 def _again(conversation: Conversation, form: PromptFormat, asked: bool, now: datetime) -> str | None:
@@ -116,15 +120,20 @@ def _again(conversation: Conversation, form: PromptFormat, asked: bool, now: dat
 
 
 def _heads(prompt: str, skeleton: _Skeleton) -> Iterable[tuple[str | None, str]]:
-    """Ways to read the prompt's beginning: (system text or None, what follows)."""
-    if skeleton.with_system is not None:
-        before, after = skeleton.with_system
-        place = prompt.find(after, len(before)) if prompt.startswith(before) and after else -1
-        # A system text that is the format's own default was written by nobody.
-        if place >= 0 and not (skeleton.bare and prompt.startswith(skeleton.bare)):
-            yield prompt[len(before) : place], prompt[place + len(after) :]
-    if prompt.startswith(skeleton.bare):
-        yield None, prompt[len(skeleton.bare) :]
+    """Ways to read the prompt's beginning, likeliest first: (system text or None, what follows).
+
+    A beginning that the format writes by itself (its default system text) was written by nobody; where a format
+    writes a system text into the first user message, the two cannot be told apart.
+    """
+    bare = (None, prompt[len(skeleton.bare) :]) if prompt.startswith(skeleton.bare) else None
+    before, after = skeleton.with_system or ("", "")
+    if bare is not None and len(skeleton.bare) >= len(before):
+        yield bare
+    place = prompt.find(after, len(before)) if after and prompt.startswith(before) else -1
+    if place >= 0:
+        yield prompt[len(before) : place], prompt[place + len(after) :]
+    if bare is not None:
+        yield bare
 
 
 def _turns(body: str, skeleton: _Skeleton) -> tuple[list[str], bool] | None:
