@@ -62,8 +62,7 @@ class VoterCookies:
     def has_joined(self, connection: HTTPConnection, code: str) -> bool:
         """Whether the request comes from somebody who gave this join code."""
         try:
-            return secrets.compare_digest(
-                str(self._joined.loads(connection.cookies.get(JOIN_COOKIE, ""))), code
-            )
+            given = str(self._joined.loads(connection.cookies.get(JOIN_COOKIE, "")))
         except BadSignature:
             return False
+        return secrets.compare_digest(given.encode(), code.encode())
