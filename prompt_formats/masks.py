@@ -54,7 +54,9 @@ def encode_for_training(
     cannot be found, or a conversation without an answer; errors of `render` as they are.
     """
     form, _ = find_format(format)
-    if form.encoder is not None:  # its ids have no offsets, and it refuses a conversation that ends with an answer
+    if (
+        form.encoder is not None
+    ):  # its ids have no offsets, and it refuses a conversation that ends with an answer
         format = form = form.model_copy(update={"encoder": None})
     options: dict[str, Any] = {
         "tools": tools,
@@ -62,7 +64,9 @@ def encode_for_training(
         "kwargs": kwargs,
         "now": now or datetime.now(),
     }
-    whole = render(conversation, format, tokenizer=tokenizer, add_generation_prompt=False, **options)
+    whole = render(
+        conversation, format, tokenizer=tokenizer, add_generation_prompt=False, offsets=True, **options
+    )
     if whole.ids is None or whole.offsets is None or len(whole.offsets) != len(whole.ids):
         raise InvalidInput("a training mask needs a tokenizer that gives offsets")
     answers = [i for i, m in enumerate(whole.conversation.messages) if m.role == "assistant"]

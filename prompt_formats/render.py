@@ -128,6 +128,7 @@ class _Job:
     limits: Limits | None
     track_generation: bool = False
     encoder: str | None = None
+    offsets: bool = False
 
     def run(self, conversation: Conversation) -> tuple[str, Rendering, Encoded | None]:
         """The text, the raw rendering (marks and spans included), and the ids where there is a tokenizer."""
@@ -167,10 +168,10 @@ class _Job:
                 continue_final_message=self.continue_final_message,
                 tools=self.tools,
             )
-            return rendering.text, rendering, Encoded(ids, ())
+            return rendering.text, rendering, Encoded(ids)
         if self.tokenizer is None:
             return rendering.text, rendering, None
-        text, encoded = self.tokenizer.encode_marked(rendering.text)
+        text, encoded = self.tokenizer.encode_marked(rendering.text, offsets=self.offsets)
         return text, rendering, encoded
 
     def count(self, conversation: Conversation) -> int:
@@ -211,6 +212,7 @@ def render(
     bos: str | None = None,
     eos: str | None = None,
     limits: Limits | None = None,
+    offsets: bool = False,
 ) -> RenderedPrompt:
     """Render a conversation with a prompt format.
 
@@ -219,7 +221,7 @@ def render(
     `add_generation_prompt` defaults to true unless `continue_final_message` (prefill) is set. Policies are
     applied only when given; `"family"` takes the format's own (found by probing for templates that are not
     ours). `control_text` says what to do with control text typed by people, for endpoints that take strings;
-    ids need no such policy. `now` freezes the clock that templates read.
+    ids need no such policy. `offsets` adds the characters of each id. `now` freezes the clock that templates read.
 
     Raises `InvalidInput` for a conversation or settings that cannot be used, `TemplateFailed` with the
     template's message where it raises, `OverBudget` where a token window cannot hold the last turn.
@@ -239,6 +241,7 @@ def render(
         eos,
         limits,
         encoder=encoder,
+        offsets=offsets,
     )
     _check(conversation, job)
     prepared, notes = _prepare(conversation, job, system_policy, alternation, control_text)
@@ -267,7 +270,7 @@ def render(
         form.template_hash,
         dict(job.kwargs),
         prepared,
-        None if encoded is None else encoded.offsets,
+        encoded.offsets if encoded is not None and offsets else None,
     )
 
 

@@ -27,10 +27,10 @@ _LOOKS_LIKE_CONTROL = re.compile(r"<\|[^<>]*\|?>|<｜.*>|\[/?[A-Z_]+\]|</?s>|<\|
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids and, for each, its (start, end) in characters of the text that was encoded."""
+    """Token ids and, where asked for, the (start, end) of each in characters of the text that was encoded."""
 
     ids: tuple[int, ...]
-    offsets: tuple[tuple[int, int], ...]
+    offsets: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,17 +95,22 @@ class ChatTokenizer:
                 text
                 for text, (_, special) in self._added.items()
                 if special
-                or not text.isspace()
-                and (text in written or text in _known_control_texts() or _LOOKS_LIKE_CONTROL.fullmatch(text))
+                or (
+                    not text.isspace()
+                    and (
+                        text in written
+                        or text in _known_control_texts()
+                        or _LOOKS_LIKE_CONTROL.fullmatch(text)
+                    )
+                )
             ]
         return tuple(sorted(chosen, key=lambda t: (-len(t), t)))
 
-    def encode(self, text: str) -> Encoded:
+    def encode(self, text: str, *, offsets: bool = False) -> Encoded:
         """Encode text as it stands: control tokens in it become control tokens; nothing is added (no BOS)."""
-        encoding = self.backend.encode(text, add_special_tokens=False)
-        return Encoded(tuple(encoding.ids), tuple(encoding.offsets))
+        return _encode(self.backend, text, offsets=offsets)
 
-    def encode_marked(self, marked: str) -> tuple[str, Encoded]:
+    def encode_marked(self, marked: str, *, offsets: bool = False) -> tuple[str, Encoded]:
         """Encode a rendering of marked input (`mark`): returns the text without marks, and its ids and
         offsets.
 
@@ -113,10 +118,10 @@ class ChatTokenizer:
         encoding can avoid.
         """
         if _OPEN not in marked and _CLOSE not in marked:
-            return marked, self.encode(marked)
+            return marked, self.encode(marked, offsets=offsets)
         _, marks = _patterns(tuple(sorted(self._added, key=lambda t: (-len(t), t))))
         ids: list[int] = []
-        offsets: list[tuple[int, int]] = []
+        places: list[tuple[int, int]] = []
         text = ""
         for number, piece in enumerate(marks.split(marked)):
             if not piece:
@@ -124,13 +129,17 @@ class ChatTokenizer:
             as_text = number % 2 == 1
             encoded = self._encode_piece(piece, as_text=as_text, first=number == 0)
             ids += encoded.ids
-            offsets += [(start + len(text), end + len(text)) for start, end in encoded.offsets]
+            places += [(start + len(text), end + len(text)) for start, end in encoded.offsets]
             text += piece
-        return text, Encoded(tuple(ids), tuple(offsets))
+        return text, Encoded(tuple(ids), tuple(places) if offsets else ())
 
     def _encode_piece(self, piece: str, *, as_text: bool, first: bool) -> Encoded:
         if not as_text:
-            return _encode(self.backend, piece) if first else _encode_without_prefix(self.backend, piece)
+            return (
+                _encode(self.backend, piece, offsets=True)
+                if first
+                else _encode_without_prefix(self.backend, piece)
+            )
         forbidden = self._added[piece][0]
         ids = _plain_ids(self.backend, piece)
         if forbidden in ids:
@@ -141,18 +150,18 @@ class ChatTokenizer:
         return Encoded(ids, ((0, len(piece)),) * len(ids))
 
 
-def _encode(backend: Any, text: str) -> Encoded:
+def _encode(backend: Any, text: str, *, offsets: bool = False) -> Encoded:
     encoding = backend.encode(text, add_special_tokens=False)
-    return Encoded(tuple(encoding.ids), tuple(encoding.offsets))
+    return Encoded(tuple(encoding.ids), tuple(encoding.offsets) if offsets else ())
 
 
 def _encode_without_prefix(backend: Any, text: str) -> Encoded:
     # SentencePiece puts a space before a string's start; after a newline it does not. The newline is cut off
     # again.
     newline = _encode(backend, "\n").ids
-    whole = _encode(backend, "\n" + text)
+    whole = _encode(backend, "\n" + text, offsets=True)
     if whole.ids[: len(newline)] != newline:
-        return _encode(backend, text)
+        return _encode(backend, text, offsets=True)
     offsets = tuple((max(0, start - 1), max(0, end - 1)) for start, end in whole.offsets[len(newline) :])
     return Encoded(whole.ids[len(newline) :], offsets)
 

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Prompt formats: see and check the exact prompt a model gets.")
 
-_READABLE = {"exists": True, "dir_okay": False, "allow_dash": True}
-
-Cases = Annotated[Path | None, typer.Option("--cases", help="JSON lines in bulk.", **_READABLE)]
+Cases = Annotated[Path | None, typer.Option("--cases", help="JSON lines in bulk.")]
 
 
 @contextmanager
@@ -129,10 +127,8 @@ def render(
     model: Annotated[str | None, typer.Option(help="A model id, folder or GGUF file to resolve.")] = None,
     form: Annotated[str | None, typer.Option("--format", help="A format of the registry.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="A tokenizer's folder or id: adds ids.")] = None,
-    template: Annotated[Path | None, typer.Option(help="A Jinja chat template.", **_READABLE)] = None,
-    messages: Annotated[
-        Path | None, typer.Option(help="JSON: the messages (`-`: stdin).", **_READABLE)
-    ] = None,
+    template: Annotated[Path | None, typer.Option(help="A Jinja chat template.")] = None,
+    messages: Annotated[Path | None, typer.Option(help="JSON: the messages (`-`: stdin).")] = None,
     cases: Cases = None,
     no_generation_prompt: Annotated[bool, typer.Option("--no-generation-prompt")] = False,
     continue_final: Annotated[bool, typer.Option("--continue", help="Continue the last message.")] = False,
@@ -184,9 +180,7 @@ def render(
 @app.command()
 def resolve(
     model: Annotated[str | None, typer.Argument(help="A model id.")] = None,
-    ids: Annotated[
-        Path | None, typer.Option("--ids", help="JSON lines with the key `model`.", **_READABLE)
-    ] = None,
+    ids: Annotated[Path | None, typer.Option("--ids", help="JSON lines with the key `model`.")] = None,
     data: DataDir = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -210,7 +204,7 @@ def resolve(
 
 @app.command()
 def parse(
-    cases: Annotated[Path, typer.Option("--cases", help="JSON lines: format, chunks, ...", **_READABLE)],
+    cases: Annotated[Path, typer.Option("--cases", help="JSON lines: format, chunks, ...")],
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Divide raw answers into thinking and content, one JSON object a line in and out."""
@@ -223,7 +217,7 @@ def parse(
 
 @app.command()
 def convert(
-    file: Annotated[Path, typer.Argument(help="JSON or JSON lines (`-`: stdin).", **_READABLE)],
+    file: Annotated[Path, typer.Argument(help="JSON or JSON lines (`-`: stdin).")],
     source: Annotated[str, typer.Option("--from", help="openai, gradio, sharegpt, alpaca or fastchat.")],
     target: Annotated[str, typer.Option("--to", help="The same choice.")],
 ) -> None:
@@ -236,7 +230,7 @@ def convert(
 
 @app.command()
 def unrender(
-    file: Annotated[Path, typer.Argument(help="The raw prompt (`-`: stdin).", **_READABLE)],
+    file: Annotated[Path, typer.Argument(help="The raw prompt (`-`: stdin).")],
     data: DataDir = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:

@@ -32,7 +32,11 @@ def test_the_same_template_has_no_difference(made: Any, tmp_path: Path) -> None:
     ("template", "probe", "words"),
     [
         ("{{ bos_token }}" + CHATML, "one question", "BOS: 0 at the start"),
-        (CHATML.replace("{{ m.content }}", "{{ m.content | trim }}"), "white space", "only white space differs"),
+        (
+            CHATML.replace("{{ m.content }}", "{{ m.content | trim }}"),
+            "white space",
+            "only white space differs",
+        ),
         (
             CHATML.replace("{% if add", "{% if false and add"),
             "one question",

@@ -25,7 +25,11 @@ plain_talks = st.builds(
     lambda system, rounds: Conversation.from_chat(
         [
             *([{"role": "system", "content": system}] if system else []),
-            *(m for q, a in rounds for m in ({"role": "user", "content": q}, {"role": "assistant", "content": a})),
+            *(
+                m
+                for q, a in rounds
+                for m in ({"role": "user", "content": q}, {"role": "assistant", "content": a})
+            ),
         ]
     ),
     st.none() | texts,
@@ -45,7 +49,10 @@ def test_rounds_survive_every_road(talk: Conversation, first: Any, second: Any) 
 
 def test_shapes() -> None:
     source = {"messages": TALK.as_chat()}
-    assert convert(source, "openai", "sharegpt").data["conversations"][1] == {"from": "human", "value": "서울은?"}
+    assert convert(source, "openai", "sharegpt").data["conversations"][1] == {
+        "from": "human",
+        "value": "서울은?",
+    }
     alpaca = convert(source, "openai", "alpaca").data
     assert alpaca["instruction"] == "부산은?"
     assert alpaca["history"] == [["서울은?", "수도입니다.\u2028줄"]]
@@ -63,7 +70,11 @@ def test_thinking_in_gradio() -> None:
 
 
 def test_old_and_new_gradio() -> None:
-    assert [m.content for m in read([["안녕", "네"], ["또", None]], "gradio").messages] == ["안녕", "네", "또"]
+    assert [m.content for m in read([["안녕", "네"], ["또", None]], "gradio").messages] == [
+        "안녕",
+        "네",
+        "또",
+    ]
     parts = [{"role": "user", "content": [{"type": "text", "text": "안"}, "녕"]}]
     assert read(parts, "gradio").messages[0].content == "안녕"
 

@@ -1,5 +1,7 @@
 """Training masks: exactly what the assistant wrote, its end of turn included."""
 
+# ruff: noqa: E501 -- tables of one case a line
+
 from __future__ import annotations
 
 from datetime import datetime
@@ -101,7 +103,9 @@ def test_what_cannot_be_masked_is_an_error(made_tokenizer: Any) -> None:
     with pytest.raises(InvalidInput, match="no assistant message"):
         encode_for_training(Conversation().add("user", "x"), "chatml", made_tokenizer)
     upper = format_from_template(
-        "{{ messages | length }}{% for m in messages %}[{{ m.content | upper }}]{% endfor %}", "file", name="up"
+        "{{ messages | length }}{% for m in messages %}[{{ m.content | upper }}]{% endfor %}",
+        "file",
+        name="up",
     )
     with pytest.raises(InvalidInput, match="message 2: cannot tell"):
         encode_for_training(

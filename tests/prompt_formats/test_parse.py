@@ -1,7 +1,10 @@
 """The response parser: the same result for every way in which an answer arrives."""
 
+# ruff: noqa: E501 -- tables of one case a line
+
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -76,13 +79,15 @@ pieces = st.sampled_from(
     st.lists(pieces, max_size=14).map("".join),
     st.data(),
 )
-def test_the_result_does_not_depend_on_the_chunks(name: str, tail: str, raw: str, data: st.DataObject) -> None:
+def test_the_result_does_not_depend_on_the_chunks(
+    name: str, tail: str, raw: str, data: st.DataObject
+) -> None:
     stops = data.draw(st.sampled_from([[], ["STOP"], ["ST", "STOP", "OP"]]))
     together = whole(name, tail, stops, [raw])
     encoded = raw.encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(encoded)), max_size=8)))
     edges = [0, *cuts, len(encoded)]
-    chunks = [encoded[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    chunks = [encoded[a:b] for a, b in pairwise(edges)]
     assert whole(name, tail, stops, chunks) == together
     thinking, content, _, shown_thinking, shown_content = together
     assert (thinking or "", content) == (shown_thinking, shown_content)

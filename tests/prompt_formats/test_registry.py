@@ -1,5 +1,7 @@
 """The registry: complete, consistent, and extended by a user's folder."""
 
+# ruff: noqa: E501 -- tables of one case a line
+
 from __future__ import annotations
 
 from pathlib import Path

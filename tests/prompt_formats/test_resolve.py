@@ -117,7 +117,9 @@ def test_reasons_are_told() -> None:
 
 @pytest.fixture
 def folders(made: Any, tmp_path: Path) -> dict[str, Path]:
-    tokenizer = made.save(made.byte_level(), tmp_path / "tokenizer", chat_template="T{{ messages[0].content }}")
+    tokenizer = made.save(
+        made.byte_level(), tmp_path / "tokenizer", chat_template="T{{ messages[0].content }}"
+    )
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     (adapter / "chat_template.jinja").write_text("A{{ messages[0].content }}", encoding="utf-8")
@@ -128,7 +130,10 @@ def folders(made: Any, tmp_path: Path) -> dict[str, Path]:
 
 
 def test_the_order(folders: dict[str, Path]) -> None:
-    metadata = {"tokenizer.chat_template": "G{{ messages[0].content }}", "tokens": {"bos": "<s>", "eos": "</s>"}}
+    metadata = {
+        "tokenizer.chat_template": "G{{ messages[0].content }}",
+        "tokens": {"bos": "<s>", "eos": "</s>"},
+    }
     everything: dict[str, Any] = {
         "explicit": "zephyr", "adapter": folders["adapter"], "tokenizer": folders["tokenizer"], "gguf": metadata,
         "parent": "google/gemma-2-2b-it",
@@ -166,7 +171,9 @@ def test_an_explicit_name_must_exist() -> None:
 
 
 def test_users_formats_take_part(tmp_path: Path) -> None:
-    (tmp_path / "o.yaml").write_text("family: own\ntemplate: o.jinja\nname: own\nmodels: [our secret model]\n")
+    (tmp_path / "o.yaml").write_text(
+        "family: own\ntemplate: o.jinja\nname: own\nmodels: [our secret model]\n"
+    )
     (tmp_path / "o.jinja").write_text("{{ messages[0].content }}")
     registry = load_registry(tmp_path)
     assert resolve("us/Our-Secret-Model-3B", registry=registry).format.name == "own"

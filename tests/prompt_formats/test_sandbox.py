@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,7 +79,7 @@ def test_the_worker_sees_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox_module._pool.close()
     assert run("fresh") == "fresh"
     worker = sandbox_module._pool._idle[-1]
-    environment = open(f"/proc/{worker._process.pid}/environ", encoding="utf-8").read()
+    environment = Path(f"/proc/{worker._process.pid}/environ").read_text(encoding="utf-8")
     assert "do-not-tell" not in environment
 
 

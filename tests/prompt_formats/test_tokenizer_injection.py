@@ -39,7 +39,9 @@ def test_no_family_can_be_injected(name: str, made_tokenizer: Any, made: Any) ->
         "tokenizer": made_tokenizer, "kwargs": kwargs, "system_policy": "family", "alternation": "family",
     }  # fmt: skip
     bad = render(
-        Conversation().add("system", evil).add("user", evil).add("assistant", "x").add("user", evil), name, **options
+        Conversation().add("system", evil).add("user", evil).add("assistant", "x").add("user", evil),
+        name,
+        **options,
     )
     good = render(
         Conversation().add("system", "가나").add("user", "가나").add("assistant", "x").add("user", "가나"),
@@ -74,7 +76,9 @@ def test_marks_cannot_be_forged(made_tokenizer: Any) -> None:
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
 def test_any_mixture_stays_out(made_tokenizer: Any, made: Any, data: st.DataObject) -> None:
-    pieces = st.sampled_from([*made.control_tokens(), "가", " ", "\n", "<", "|", "im_end", ">", "a", "\U000f0000"])
+    pieces = st.sampled_from(
+        [*made.control_tokens(), "가", " ", "\n", "<", "|", "im_end", ">", "a", "\U000f0000"]
+    )
     text = "".join(data.draw(st.lists(pieces, max_size=12)))
     prompt = render(Conversation().add("user", text), "openhermes-2.5", tokenizer=made_tokenizer)
     assert control_ids(made_tokenizer, prompt.ids) == ["<|im_start|>", "<|im_end|>", "<|im_start|>"]
@@ -90,7 +94,11 @@ def peer(made_tokenizer: Any) -> Any:
 
 TALKS = [
     Conversation().add("user", "안녕하세요?\n 두 칸  tab\t"),
-    Conversation().add("system", "짧게").add("user", "Hello!").add("assistant", "네 🇰🇷").add("user", " 서울 "),
+    Conversation()
+    .add("system", "짧게")
+    .add("user", "Hello!")
+    .add("assistant", "네 🇰🇷")
+    .add("user", " 서울 "),
 ]
 
 

@@ -36,11 +36,16 @@ def byte_level() -> Tokenizer:
 
 
 def sentencepiece_bpe() -> Tokenizer:
-    """BPE with a leading space and byte fallback, as Llama 2 and Mistral: specials stand in the model's vocabulary."""
+    """BPE with a leading space and byte fallback, as Llama 2 and Mistral: specials stand in the model's
+    vocabulary."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    alphabet = sorted({c for text in TEXTS for c in text if c != " "} | {"▁", "\n"} | set(map(chr, range(33, 127))))
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    alphabet = sorted(
+        {c for text in TEXTS for c in text if c != " "} | {"▁", "\n"} | set(map(chr, range(33, 127)))
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=600, initial_alphabet=alphabet, show_progress=False,
         special_tokens=["<unk>", "<s>", "</s>", *[f"<0x{n:02X}>" for n in range(256)]],
