@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 from prompt_formats._harmony import HarmonySplitter
 from prompt_formats._streams import Held, StopFilter
+from prompt_formats.conversation import Conversation
+from prompt_formats.errors import PromptFormatError
 from prompt_formats.prompt_format import PromptFormat, Thinking
+from prompt_formats.render import render
 
 Finish = Literal["stop", "length", "cancelled", "error"]
 
@@ -117,7 +120,7 @@ class ThinkingSplitter:
 
     def __init__(self, thinking: Thinking | None, *, opened: bool) -> None:
         self._thinking = thinking
-        self._state: Literal["start", "thinking", "gap", "content"] = "start"
+        self._state: Literal["start", "opened", "thinking", "gap", "content"] = "start"
         self._held = Held()
         self._newlines = ""
         self._begun = False
@@ -126,7 +129,7 @@ class ThinkingSplitter:
         if thinking is None:
             self._state = "content"
         elif opened:
-            self._state, self.seen_thinking = "thinking", True
+            self._state, self.seen_thinking = "opened", True
 
     def feed(self, text: str) -> tuple[str, str]:
         """See `Splitter`."""
@@ -140,7 +143,7 @@ class ThinkingSplitter:
     def finish(self) -> tuple[str, str]:
         """See `Splitter`. A block that never closed is all thinking."""
         rest, self._held.text = self._held.text, ""
-        if self._state == "thinking":
+        if self._state in ("opened", "thinking"):
             return self._think(rest), ""
         if self._state == "gap":
             return "", rest.lstrip("\n")
@@ -153,6 +156,8 @@ class ThinkingSplitter:
             return False
         if self._state == "start":
             return self._start(self._thinking)
+        if self._state == "opened":
+            return self._opened(self._thinking)
         if self._state == "gap":
             return self._gap(self._thinking)
         found, before = self._held.until(self._thinking.end)
@@ -170,6 +175,16 @@ class ThinkingSplitter:
         if marks.start.startswith(text):
             return False  # may still become the mark (or is nothing yet)
         self._state = "gap" if marks.answer_start and self._may_open_answer(marks, text) else "content"
+        return True
+
+    def _opened(self, marks: Thinking) -> bool:
+        """Some models write the opening mark again although the prompt holds it."""
+        text = self._held.text.lstrip()
+        if text.startswith(marks.start):
+            self._held.text = text[len(marks.start) :]
+        elif marks.start.startswith(text):
+            return False
+        self._state = "thinking"
         return True
 
     def _gap(self, marks: Thinking) -> bool:
@@ -214,16 +229,32 @@ def parser_for(
 ) -> ResponseParser:
     """A parser for answers to prompts of `format`.
 
-    `prompt_tail` is the end of the rendered prompt (the whole prompt will do): it tells whether thinking was
-    opened there. `stops` are stop strings beside the format's own.
+    `prompt_tail` is the end of the rendered prompt (the whole prompt will do): it tells whether thinking was opened
+    there. Without it the end that the format writes by default is taken. `stops` are stop strings beside the
+    format's own.
     """
+    tail = _default_tail(format) if prompt_tail is None else prompt_tail
     every = (*format.stops, *stops)
     if format.channels == "harmony":
-        return ResponseParser(
-            HarmonySplitter(prompt_tail or ""), [s for s in every if s not in _HARMONY_ENDS]
-        )
-    opened = prompt_opens_thinking(format.thinking, prompt_tail)
+        return ResponseParser(HarmonySplitter(tail), [s for s in every if s not in _HARMONY_ENDS])
+    opened = prompt_opens_thinking(format.thinking, tail)
     return ResponseParser(ThinkingSplitter(format.thinking, opened=opened), every)
+
+
+_TAILS: dict[str, str] = {}
+
+
+def _default_tail(format: PromptFormat) -> str:
+    """How a prompt of this format ends after one question; empty where it cannot be rendered."""
+    if format.thinking is None and format.channels is None:
+        return ""
+    if format.template_hash not in _TAILS:
+        try:
+            prompt = render(Conversation().add("user", "?"), format).prompt
+        except PromptFormatError:
+            prompt = ""
+        _TAILS[format.template_hash] = prompt[-200:]
+    return _TAILS[format.template_hash]
 
 
 _HARMONY_ENDS = frozenset({"<|return|>", "<|call|>", "<|end|>"})

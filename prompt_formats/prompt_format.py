@@ -41,11 +41,11 @@ class Thinking(BaseModel):
 class PromptFormat(BaseModel):
     """A chat template with what a template alone cannot say.
 
-    `template` is Jinja source; `variables` are constants that it reads (a default system text, a role name).
-    `stop` are strings that end an answer, `stop_tokens` single tokens that do. `system_policy` and
-    `alternation` say what to do where the family knows no system message or wants strict turns; they are
-    applied only when asked for. `markers` are plain-text role marks ("USER:") that no tokenizer can protect.
-    `models` are the patterns by which the resolver finds the format (see `prompt_formats.resolve`).
+    `template` is Jinja source (`tool_template` takes its place where tools are given); `variables` are constants that
+    it reads (a default system text, a role name). `stop` are strings that end an answer, `stop_tokens` single tokens
+    that do. `system_policy` and `alternation` say what to do where the family knows no system message or wants strict
+    turns; they are applied only when asked for. `markers` are plain-text role marks ("USER:") that no tokenizer can
+    protect. `models` are the patterns by which the resolver finds the format (see `prompt_formats.resolve`).
     `verified` is true where renderings were compared with the publisher's own.
     """
 
@@ -55,6 +55,7 @@ class PromptFormat(BaseModel):
     family: str = Field(min_length=1)
     aliases: tuple[str, ...] = ()
     template: str
+    tool_template: str | None = None
     variables: dict[str, Any] = {}
     bos: str = ""
     eos: str = ""
@@ -91,6 +92,7 @@ class PromptFormat(BaseModel):
         """SHA-256 over the template and its variables: what shapes a rendering besides its input."""
         digest = hashlib.sha256(self.template.encode())
         digest.update(repr(sorted(self.variables.items())).encode())
+        digest.update((self.tool_template or "").encode())
         return digest.hexdigest()
 
     @cached_property

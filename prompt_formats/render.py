@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,12 +133,15 @@ class _Job:
 
     def run(self, conversation: Conversation) -> tuple[str, Rendering, Encoded | None]:
         """The text, the raw rendering (marks and spans included), and the ids where there is a tokenizer."""
-        messages: Any = conversation.as_chat()
+        messages: Any = _with_read_arguments(conversation.as_chat())
+        template = self.form.template
+        if self.tools and self.form.tool_template:
+            template = self.form.tool_template
         extra: Any = {"tools": self.tools, "documents": self.documents, **self.kwargs}
         if not self.form.trusted or self.tools or self.documents or self.kwargs:
             extra = plain_data(extra)
         if self.tokenizer is not None:
-            tokens = self.tokenizer.control_tokens(self.form.template)
+            tokens = self.tokenizer.control_tokens(template)
             messages, extra = mark(messages, tokens), mark(extra, tokens)
         messages = write_inline(messages, self.form.thinking)
         specials = dict(self.tokenizer.special_tokens) if self.tokenizer is not None else {}
@@ -156,11 +160,9 @@ class _Job:
             "track_generation": self.track_generation,
         }
         if self.form.trusted:
-            rendering = render_template(self.form.template, context, **options)
+            rendering = render_template(template, context, **options)
         else:
-            rendering = render_untrusted(
-                self.form.template, plain_data(context), limits=self.limits, **options
-            )
+            rendering = render_untrusted(template, plain_data(context), limits=self.limits, **options)
         if self.encoder is not None:
             ids = encode_mistral(
                 self.encoder,
@@ -179,6 +181,30 @@ class _Job:
         _, _, encoded = self.run(conversation)
         assert encoded is not None
         return len(encoded.ids)
+
+
+def _with_read_arguments(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Arguments of tool calls as objects: servers hold them as JSON text, which templates would quote again."""
+    if not any("tool_calls" in message for message in messages):
+        return messages
+    return [
+        {**message, "tool_calls": [_read_arguments(call) for call in message["tool_calls"]]}
+        if "tool_calls" in message
+        else message
+        for message in messages
+    ]
+
+
+def _read_arguments(call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(arguments, str):
+        return call
+    try:
+        read = json.loads(arguments)
+    except ValueError:
+        return call  # a model may write anything: then the text stands as it is
+    return {**call, "function": {**function, "arguments": read}} if isinstance(read, dict) else call
 
 
 def _first(*values: str | None) -> str:

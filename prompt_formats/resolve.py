@@ -225,7 +225,8 @@ def format_from_tokenizer(tokenizer: ChatTokenizer) -> PromptFormat:
     form = format_from_template(
         tokenizer.template, "tokenizer", name=f"tokenizer {Path(tokenizer.name).name or 'in memory'}"
     )
-    return form.model_copy(update={"bos": tokenizer.bos, "eos": tokenizer.eos})
+    own = {"bos": tokenizer.bos, "eos": tokenizer.eos, "tool_template": tokenizer.tool_template}
+    return form.model_copy(update=own)
 
 
 def format_from_gguf(source: str | Path | Mapping[str, Any]) -> PromptFormat | None:

@@ -23,6 +23,8 @@ ANSWERS: list[tuple[str, str, list[str], str, str | None, str, str]] = [
     ("qwen3", "assistant\n<think>\n\n</think>\n\n", [], "답<|im_end|>", None, "답", "stop"),
     ("deepseek-r1", "<｜Assistant｜><think>\n", [], "흠\n\n흠\n</think>\n\n네.<｜end▁of▁sentence｜>", "흠\n\n흠", "네.", "stop"),
     ("deepseek-r1", "<｜Assistant｜><think>\n", [], "", "", "", "length"),
+    ("deepseek-r1", "<｜Assistant｜><think>\n", [], "<think>\n다시 연다</think>네", "다시 연다", "네", "length"),
+    ("deepseek-r1", "<｜Assistant｜><think>\n", [], "<thin", "<thin", "", "length"),
     ("llama-3", "", [], "그냥 답<|eot_id|>더", None, "그냥 답", "stop"),
     ("llama-3", "", ["\nUser:"], "a\nUse b\nUser: c", None, "a\nUse b", "stop"),
     ("llama-3", "", ["stop", "sto"], "go sto", None, "go ", "stop"),
@@ -99,6 +101,18 @@ def test_nothing_of_a_stop_is_ever_shown(text: str) -> None:
     shown = "".join(parser.feed(c).content for c in text) + parser.rest().content
     assert "STOP" not in shown
     assert text.startswith(shown)
+
+
+def test_without_the_prompt_its_default_end_is_taken() -> None:
+    for name, raw in (
+        ("deepseek-r1", "흠</think>\n\n답"),
+        ("deepseek-r1", "<think>\n흠</think>\n\n답"),
+        ("qwen3", "<think>흠</think>답"),
+    ):
+        parser = parser_for(built_in()[name])
+        parser.feed(raw)
+        parsed = parser.finish()
+        assert (parsed.thinking, parsed.content) == ("흠", "답"), name
 
 
 def test_broken_bytes_do_not_break_the_parser() -> None:

@@ -191,6 +191,22 @@ def test_tools_that_the_format_cannot_write_are_told() -> None:
     assert "본문" in render(QUESTION, "granite-3.3", documents=[{"text": "본문"}], now=NOW).prompt
 
 
+def test_arguments_of_tool_calls_may_be_json_text() -> None:
+    def called(arguments: Any) -> str:
+        call = ({"type": "function", "function": {"name": "f", "arguments": arguments}},)
+        return render(QUESTION.add("assistant", "", tool_calls=call).add("tool", "3"), "qwen2.5").prompt
+
+    assert called('{"city": "서울"}') == called({"city": "서울"})
+    assert "not json" in called("not json")
+
+
+def test_a_template_for_tools_takes_the_others_place() -> None:
+    form = other("without").model_copy(update={"tool_template": "with {{ tools | length }}"})
+    tools = [{"type": "function", "function": {"name": "with", "parameters": {}}}]
+    assert render(QUESTION, form).prompt == "without"
+    assert render(QUESTION, form, tools=tools).prompt == "with 1"
+
+
 @pytest.mark.parametrize(
     ("template", "bos", "count"),
     [("{{ bos_token }}x", "<s>", 1), ("{{ bos_token }}<s>x", "<s>", 2), ("x", "<s>", 0), ("x", None, 0)],
