@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from arena.cli import format as format_
-from arena.cli import leaderboard, models, serve, votes
+from arena.cli import db, leaderboard, models, serve, votes
 from arena.cli._common import BAD_USAGE, FAILED, BadInput, WorkFailed, console
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command(name="serve")(serve.serve)
 app.add_typer(votes.app, name="votes")
+app.add_typer(db.app, name="db")
 app.add_typer(format_.app, name="format")
 app.add_typer(models.app, name="models")
 app.command(name="leaderboard")(leaderboard.leaderboard)

@@ -3,6 +3,15 @@
 `open_store(data_dir)` gives a `Store`. Whoever opens it first owns the database file and serves the others.
 """
 
+from results.store._backups import (
+    Compacted,
+    Restored,
+    compact,
+    list_backups,
+    new_backup_path,
+    prune_backups,
+    restore_backup,
+)
 from results.store._imports import CHUNK_ROWS, IMPORT_SCHEMA
 from results.store._opening import Settings
 from results.store._store import Store, open_store
@@ -26,6 +35,8 @@ __all__ = [
     "IMPORT_SCHEMA",
     "BadQuery",
     "BadWrite",
+    "Compacted",
+    "Restored",
     "Settings",
     "Store",
     "StoreBusy",
@@ -36,5 +47,10 @@ __all__ = [
     "StoreTooNew",
     "StoreUnknownOutcome",
     "VoteClosed",
+    "compact",
+    "list_backups",
+    "new_backup_path",
     "open_store",
+    "prune_backups",
+    "restore_backup",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
@@ -25,6 +24,7 @@ from results.store._opening import (
     explain_open_failure,
     log_file,
     refuse_orphaned_log,
+    sync_folder,
 )
 from results.store._transaction import Transaction, one
 from results.store.errors import BadWrite, StoreBusy, StoreClosed, StoreError, StoreUnknownOutcome
@@ -47,6 +47,15 @@ class _Job(Generic[T]):
     answer: Future[T] = field(default_factory=Future)
 
 
+@dataclass(frozen=True)
+class Migrated:
+    """A schema upgrade, and the backup that was made before it."""
+
+    before: int
+    after: int
+    backup: Path
+
+
 class _Broken(Exception):
     """The database refused to go on; what it did with the current batch is not known."""
 
@@ -60,6 +69,7 @@ class Database:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._readers: set[duckdb.DuckDBPyConnection] = set()
         self._problem = "it is being opened"
+        self._migration: Migrated | None = None
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._gate = threading.Lock()
@@ -76,6 +86,11 @@ class Database:
     def backups(self) -> Path:
         """The one folder in which DuckDB may read and write other files."""
         return self._backups
+
+    @property
+    def migration(self) -> Migrated | None:
+        """What opening the database changed in its schema; None where it was new or up to date."""
+        return self._migration
 
     def write(self, run: Callable[[Transaction], T], *, alone: bool = False) -> Future[T]:
         """Queue a write. `run` must raise `StoreError`s before it changes anything: then the transaction that
@@ -177,20 +192,19 @@ class Database:
         finally:
             connection.close()
         new.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._path.parent)
 
     def _migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
-        _schema.migrate(connection, _schema.migrations(), lambda version: self._back_up(connection, version))
-
-    def _back_up(self, connection: duckdb.DuckDBPyConnection, version: int) -> None:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        copy_database(
-            connection, self._path, self._backups / f"before-schema-{version + 1:04d}-{stamp}.duckdb"
+        known = _schema.migrations()
+        _schema.migrate(
+            connection, known, lambda version: self._back_up(connection, version, known[-1].version)
         )
+
+    def _back_up(self, connection: duckdb.DuckDBPyConnection, version: int, newest: int) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        backup = self._backups / f"before-schema-{version + 1:04d}-{stamp}.duckdb"
+        copy_database(connection, self._path, backup)
+        self._migration = Migrated(before=version, after=newest, backup=backup)
 
     def _disconnect(self, problem: str) -> None:
         """Close every connection; DuckDB keeps a broken database in memory until the last one is gone."""

@@ -67,6 +67,20 @@ def copy_database(connection: duckdb.DuckDBPyConnection, path: Path, copy: Path)
         cursor.close()
 
 
+def sync_file(path: Path) -> None:
+    """Have the disk hold what was written to a file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the disk hold a folder's names."""
+    sync_file(path)
+
+
 def log_file(path: Path) -> Path:
     """Where DuckDB keeps the write-ahead log of a database."""
     return path.with_name(path.name + ".wal")

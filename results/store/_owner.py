@@ -12,7 +12,7 @@ from filelock import FileLock
 from pydantic import BaseModel
 
 from results.store import _select
-from results.store._database import Database
+from results.store._database import Database, Migrated
 from results.store._endpoint import Endpoint, Files
 from results.store._opening import Settings
 from results.store._operations import Operation, as_json
@@ -39,6 +39,11 @@ class Owner:
             self._endpoint = Endpoint.make(os.getpid(), self._server.port, self._server.token)
             self._endpoint.write(files.endpoint)
             undo.pop_all()
+
+    @property
+    def migration(self) -> Migrated | None:
+        """What opening the database changed in its schema."""
+        return self._database.migration
 
     def call(self, operation: Operation[P, R], payload: P, rows: pa.Table | None) -> R:
         """Run an operation; raises StoreUnknownOutcome where a write takes longer than its timeout."""

@@ -36,10 +36,12 @@ from results.records import (
 )
 from results.store import _battles, _imports, _models, _select, _upkeep, _votes
 from results.store._client import OwnerGone
+from results.store._database import Migrated
 from results.store._election import Backend, elect
-from results.store._endpoint import Files
+from results.store._endpoint import Endpoint, Files
 from results.store._opening import Settings
 from results.store._operations import Nothing, Operation
+from results.store._owner import Owner
 from results.store._staging import chunks
 from results.store.errors import StoreBusy, StoreClosed, StoreError, StoreReadOnly
 
@@ -96,6 +98,18 @@ class Store:
         """Whether the database is open in this process at the moment."""
         backend = self._backend
         return backend is not None and backend.is_owner
+
+    @property
+    def migration(self) -> Migrated | None:
+        """The schema upgrade that opening the database in this process brought; None where there was none."""
+        backend = self._backend
+        return backend.migration if isinstance(backend, Owner) else None
+
+    @property
+    def owner_pid(self) -> int | None:
+        """The process that has the database open at the moment; None while there is none."""
+        endpoint = Endpoint.read(self._files.endpoint)
+        return None if endpoint is None else endpoint.pid
 
     def close(self) -> None:
         """Finish what was begun; an owner commits what is queued and leaves the database to the next one."""
@@ -220,8 +234,13 @@ class Store:
         self._do(_upkeep.REBUILD_PAIR_COUNTS, Nothing())
 
     def backup(self, path: Path | str) -> None:
-        """Copy the database to a new file at `path` while everybody goes on working. Raises BadWrite."""
+        """Copy the database to a new file at `path` while everybody goes on working. Raises BadWrite,
+        and StoreBusy where the disk is full; then there is no file."""
         self._do(_upkeep.BACKUP, _upkeep.BackupTo(path=Path(path).expanduser().absolute()))
+
+    def checkpoint(self) -> bool:
+        """Fold the write-ahead log into the database file; false where writers left no gap for it."""
+        return self._do(_upkeep.CHECKPOINT, Nothing())
 
     # How it is done
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from uuid import uuid4
+
+import duckdb
 
 from results.records import Record
 from results.store import _counting
 from results.store._database import Database
-from results.store._opening import copy_database
+from results.store._opening import copy_database, log_file, sync_file, sync_folder
 from results.store._operations import Nothing, Operation
 from results.store._transaction import Transaction, one
-from results.store.errors import BadWrite
+from results.store.errors import BadWrite, StoreBusy
+
+_CHECKPOINT_TRIES = 40
 
 
 class BackupTo(Record):
@@ -48,7 +53,8 @@ _SET_COUNT = (
 )
 
 
-def _check(tx: Transaction, payload: Nothing) -> list[str]:
+def problems_of(tx: Transaction) -> list[str]:
+    """Problems found in the data, as sentences."""
     problems = [
         f"pair_counts holds {kept} instead of {true} for {dict(zip(_counting.KEY, key, strict=True))}"
         for *key, kept, true in _counting.differences(tx)
@@ -57,6 +63,10 @@ def _check(tx: Transaction, payload: Nothing) -> list[str]:
         if count := int(one(tx.row(sql))):
             problems.append(f"{count} {what}")
     return problems
+
+
+def _check(tx: Transaction, payload: Nothing) -> list[str]:
+    return problems_of(tx)
 
 
 def _rebuild(tx: Transaction, payload: Nothing) -> None:
@@ -73,13 +83,42 @@ def _backup(database: Database, payload: BackupTo) -> None:
     if target.exists():
         raise BadWrite(f"{target} exists already: choose another name or remove it first")
     # DuckDB may write to the backups folder only; the copy appears under its name when it is complete.
-    copy = database.backups / f".{uuid4().hex}.duckdb"
+    copy, part = database.backups / f".{uuid4().hex}.duckdb", target.with_name(f".{target.name}.part")
     try:
         with database.reading() as cursor:
             copy_database(cursor, database.path, copy)
-        shutil.move(copy, target)
+        if not _same_disk(copy, target.parent):
+            shutil.copyfile(copy, part)
+            copy, elsewhere = part, copy
+            elsewhere.unlink()
+        sync_file(copy)
+        copy.replace(target)
+        sync_folder(target.parent)
+    except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
+        raise StoreBusy(
+            f"{target} could not be written ({str(error).rstrip('. ')}): there is no backup. Check the space on "
+            "the disk and the folder's permissions, and try again."
+        ) from error
     finally:
-        copy.unlink(missing_ok=True)
+        for left in (copy, log_file(copy), part):
+            left.unlink(missing_ok=True)
+
+
+def _same_disk(file: Path, folder: Path) -> bool:
+    return file.stat().st_dev == folder.stat().st_dev
+
+
+def _checkpoint(database: Database, payload: Nothing) -> bool:
+    """DuckDB refuses a checkpoint while a write transaction is open: another try follows a little later."""
+    for _ in range(_CHECKPOINT_TRIES):
+        with database.reading() as cursor:
+            try:
+                cursor.execute("CHECKPOINT")
+            except duckdb.TransactionException:
+                time.sleep(0.05)
+            else:
+                return True
+    return False
 
 
 CHECK = Operation("check", Nothing, list[str], _check, kind="read", timeout=600)
@@ -87,3 +126,4 @@ REBUILD_PAIR_COUNTS = Operation(
     "rebuild_pair_counts", Nothing, None, _rebuild, kind="write alone", timeout=600
 )
 BACKUP = Operation("backup", BackupTo, None, _backup, kind="whole database", timeout=600)
+CHECKPOINT = Operation("checkpoint", Nothing, bool, _checkpoint, kind="whole database")
