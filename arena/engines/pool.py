@@ -34,7 +34,12 @@ class EngineStatus:
 
 
 class EnginePool:
-    """Owns the engines of one process. Safe to use from any thread and any event loop."""
+    """Owns the engines of one process. Safe to use from any thread and any event loop.
+
+    `dtype` is for all local models. With "float32" an answer that shared a batch equals the one made alone; in
+    bfloat16 (where the hardware has it, "auto" takes it) their tokens may part after a while, since matrix
+    products round differently in other shapes. An answer made alone is the same each time in either.
+    """
 
     def __init__(self, data_dir: Path, cores: int | None = None, dtype: Dtype = "auto") -> None:
         self._data_dir = data_dir

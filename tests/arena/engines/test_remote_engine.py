@@ -178,7 +178,7 @@ async def test_the_request_timeout_covers_the_whole_answer(scripted_server: str)
     began = time.monotonic()
     with pytest.raises(EngineTimedOut, match="time allowed"):
         await read(engine(scripted_server, "slow:timeout"), ASKED.model_copy(update={"timeout": 0.5}))
-    assert 0.4 < time.monotonic() - began < 2
+    assert 0.4 < time.monotonic() - began < 5
 
 
 async def test_closing_the_stream_disconnects_from_the_server(scripted_server: str) -> None:
