@@ -1,40 +1,48 @@
-"""Leaderboards: models of the store, rated from the comparisons that a filter selects."""
+"""Leaderboards: models of the store, rated from the comparisons that a query selects."""
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
-from results.ratings import OUTCOME, REASONS, PairCounts, Status, bradley_terry, elo, rank_bounds
+from results.leaderboard_data import SAME_MODEL, Selected, StyleRows, history, select
+from results.leaderboard_query import BoardQuery, By, Method, SourceFilter
+from results.ratings import (
+    REASONS,
+    BradleyTerry,
+    Estimate,
+    PairCounts,
+    Status,
+    StyleFit,
+    TieFit,
+    Unidentified,
+    bootstrap,
+    bradley_terry,
+    elo,
+    rank_bounds,
+    rate_with_style,
+    rate_with_ties,
+)
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from results.store import Store
 
-Method = Literal["bt", "elo"]
-SourceFilter = Literal["human", "judge", "all"]
-By = Literal["model", "version"]
-
-SAME_MODEL = "same_model"
-"""Exclusion reason of battles between two versions of one model, where versions are merged."""
-
-_CODES = " ".join(f"WHEN '{verdict}' THEN {code}" for verdict, code in OUTCOME.items())
-_OUTCOME = f"(CASE verdict {_CODES} END)::TINYINT"
-_ELO_CHUNK = 500_000
 _SAME_RATING = 1e-6
+_POSITION = "position"
 
 
 class LeaderboardRow(BaseModel):
     """One model's place. A model that cannot be rated has no rank and no rating but a `reason`, and one bound
     where one exists. `rank_best` and `rank_worst` are the ranks that the intervals of pairwise differences
-    allow. `ties` counts verdicts `tie` and `both_bad`."""
+    allow. `votes`, `wins`, `losses` and `ties` count comparisons, whatever they weigh; `ties` counts verdicts
+    `tie` and `both_bad`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,9 +61,42 @@ class LeaderboardRow(BaseModel):
     reason: str | None = None
 
 
+class Effect(BaseModel):
+    """An estimate beside the ratings, with its standard error, interval and two-sided p-value against zero.
+
+    Of style, in natural units: one standard deviation more of it on side a multiplies the odds of a by
+    exp(value). Of `position`, in rating points: what side a is worth."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    value: float
+    error: float
+    lower: float
+    upper: float
+    p_value: float | None
+
+    @classmethod
+    def of(cls, name: str, estimate: Estimate, factor: float = 1.0) -> Effect:
+        """An estimate in units that are `factor` times smaller."""
+        return cls(
+            name=name,
+            value=estimate.value * factor,
+            error=estimate.error * factor,
+            lower=estimate.lower * factor,
+            upper=estimate.upper * factor,
+            p_value=_number(estimate.p_value),
+        )
+
+
 class Leaderboard(BaseModel):
     """Rated models, best first, then those that cannot be rated. `votes` counts the comparisons behind it,
-    `excluded` those left out, by reason."""
+    `excluded` those left out, by reason.
+
+    What only some queries have is null, and absent from JSON, for the others: `options` beyond the filters,
+    the tie model's parameter `tie_parameter` (nu or theta), `position` (the advantage of side a), `style`
+    (coefficients), `failed_draws` (resamplings that left a model unrateable).
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -69,28 +110,50 @@ class Leaderboard(BaseModel):
     language: str | None = None
     by: By
     level: float | None = None
+    options: dict[str, Any] | None = None
+    tie_parameter: float | None = None
+    position: Effect | None = None
+    style: tuple[Effect, ...] | None = None
+    failed_draws: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_asked(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        optional = ("options", "tie_parameter", "position", "style", "failed_draws")
+        return {key: value for key, value in plain(self).items() if value is not None or key not in optional}
 
 
-@dataclass(frozen=True)
-class _Filter:
-    """What is selected, as SQL on `pair_counts` and `comparisons`, whose columns have the same names."""
-
-    sql: str
-    params: tuple[str, ...]
-
-    @classmethod
-    def of(cls, **wanted: str | None) -> _Filter:
-        chosen = {column: value for column, value in wanted.items() if value is not None}
-        return cls("".join(f" AND {column} = ?" for column in chosen), tuple(chosen.values()))
+class UnknownModel(ValueError):
+    """A name that no model of the leaderboard has; the message says which are near."""
 
 
-@dataclass(frozen=True)
-class _Groups:
-    """What stands in one row of the leaderboard: `names` of the groups, `of_version` the group of each
-    version key (-1 for keys that do not exist)."""
+@dataclass(frozen=True, eq=False)
+class Rated:
+    """A leaderboard with what it was computed from: index i of `counts` (plain) and of `fit` is the model
+    `names[i]`. `fit` is null for Elo; `ties` is set where ties have a model of their own."""
 
-    names: tuple[str, ...]
-    of_version: npt.NDArray[np.int64]
+    query: BoardQuery
+    board: Leaderboard
+    selected: Selected
+    fit: BradleyTerry | None
+    ties: TieFit | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that comparisons name, rated or not."""
+        return self.selected.names
+
+    @property
+    def counts(self) -> PairCounts:
+        """Comparisons per ordered pair, each counted once."""
+        return self.selected.counts
+
+    def index(self, name: str) -> int:
+        """The index of a model, by its name here or by a model's name where that means one row. Raises
+        UnknownModel."""
+        found = matching(self.names, name)
+        if len(found) > 1:
+            raise UnknownModel(f"{name!r} has {len(found)} versions here: name one of {', '.join(found)}")
+        return self.names.index(found[0])
 
 
 def leaderboard(
@@ -104,53 +167,36 @@ def leaderboard(
     by: By = "version",
     level: float = 0.95,
 ) -> Leaderboard:
-    """Rate the models that the selected comparisons name.
+    """The plain leaderboard: `rate` with filters alone. Bradley-Terry reads the kept pair counts, so that it
+    takes milliseconds at any number of votes."""
+    query = BoardQuery(
+        method=method, source=source, category=category, language=language, judge=judge, by=by, level=level
+    )
+    return rate(store, query).board
 
-    Bradley-Terry (`bt`) reads the kept pair counts and has intervals at `level`; `elo` reads all comparisons
-    in (time, seq) order and has none. `by` "version" has a row per model version, called by the model's name
-    alone where it has only one version; "model" merges versions and leaves out battles between them.
+
+def rate(store: Store, query: BoardQuery) -> Rated:
+    """Rate the models that the query's comparisons name.
+
+    Raises Unidentified where the comparisons do not determine the effect of style, UnknownModel for a name in
+    `query.models` that no compared model has, StoreError.
     """
-    chosen = _Filter.of(
-        source=None if source == "all" else source, category=category, language=language, judge=judge
-    )
-    groups = _groups(store, by)
-    table = store.query(
-        f"SELECT version_a, version_b, {_OUTCOME} AS outcome, sum(n)::BIGINT AS n "  # noqa: S608
-        f"FROM pair_counts WHERE n > 0{chosen.sql} GROUP BY ALL",
-        chosen.params,
-    )
-    outcome = _ints(table, "outcome")
-    a, b, n = (
-        groups.of_version[_ints(table, "version_a")],
-        groups.of_version[_ints(table, "version_b")],
-        _ints(table, "n"),
-    )
-    within = a == b
-    present = np.unique(np.concatenate([a[~within], b[~within]]))
-    a, b = np.searchsorted(present, a[~within]), np.searchsorted(present, b[~within])
-    counts = PairCounts.of(a, b, outcome[~within], len(present), count=n[~within])
-    excluded = _excluded(store, chosen)
-    if within.any():
-        excluded[SAME_MODEL] = int(n[within].sum())
-
-    names = [groups.names[group] for group in present]
-    if method == "elo":
-        ratings = elo(_history(store, chosen, groups, present), len(present))
-        rows = _elo_rows(names, ratings, counts)
-    else:
-        rows = _bradley_terry_rows(names, counts, level)
-    return Leaderboard(
-        method=method,
-        votes=int(counts.total),
-        excluded=excluded,
-        models=tuple(_ranked(rows)),
-        source=source,
-        judge=judge,
-        category=category,
-        language=language,
-        by=by,
-        level=level if method == "bt" else None,
-    )
+    selected = select(store, query)
+    if query.method == "elo":
+        ratings = elo(history(store, query, selected), len(selected.names))
+        rows = _elo_rows(selected.names, ratings, selected.counts)
+        return Rated(query, _board(query, selected, rows), selected, None)
+    extra: dict[str, Any] = {}
+    fit, ties = _fit(selected, query, extra)
+    if query.position_bias and selected.rows is None:
+        extra["position"] = _position(selected.weighted, query)
+    best, worst = rank_bounds(fit, simultaneous=query.simultaneous)
+    if query.bootstrap:
+        resampled = bootstrap(selected.counts, query.bootstrap, level=query.level)
+        fit = replace(fit, lower=_or(resampled.lower, fit.lower), upper=_or(resampled.upper, fit.upper))
+        extra["failed_draws"] = resampled.failed
+    rows = _bradley_terry_rows(selected.names, selected.counts, fit, best, worst)
+    return Rated(query, _board(query, selected, rows, extra), selected, fit, ties)
 
 
 def known_values(store: Store, column: Literal["category", "language", "judge"]) -> list[str]:
@@ -162,47 +208,77 @@ def known_values(store: Store, column: Literal["category", "language", "judge"])
     return [str(value) for value in table["value"].to_pylist()]
 
 
-def _groups(store: Store, by: By) -> _Groups:
-    table = store.query(
-        "SELECT version_key, m.model_key, name, number, count(*) OVER (PARTITION BY m.model_key) AS versions "
-        "FROM model_versions v JOIN models m ON v.model_key = m.model_key ORDER BY m.model_key, number"
+def matching(names: Sequence[str], wanted: str) -> list[str]:
+    """The rows that a name means: the row of that name, else all versions of that model. Raises UnknownModel,
+    naming the nearest."""
+    found = [wanted] if wanted in names else [name for name in names if name.rpartition("@")[0] == wanted]
+    if not found:
+        near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        there = ", ".join(sorted(names)[:20]) or "none"
+        raise UnknownModel(f"no compared model is called {wanted!r}.{meant} There are: {there}.")
+    return found
+
+
+def _fit(selected: Selected, query: BoardQuery, extra: dict[str, Any]) -> tuple[BradleyTerry, TieFit | None]:
+    if selected.rows is not None:
+        fitted = _with_style(selected.rows, len(selected.names), query)
+        effects = dict(fitted.coefficients)
+        position = effects.pop(_POSITION, None)
+        if position is not None:
+            extra["position"] = Effect.of(_POSITION, position, fitted.base.scale / math.log(10))
+        extra["style"] = tuple(Effect.of(name, estimate) for name, estimate in effects.items())
+        return fitted.base, None
+    if query.ties != "half":
+        ties = rate_with_ties(selected.weighted, query.ties, level=query.level)
+        extra["tie_parameter"] = ties.ties
+        return ties.base, ties
+    return bradley_terry(selected.weighted, level=query.level), None
+
+
+def _with_style(rows: StyleRows, models: int, query: BoardQuery) -> StyleFit:
+    x, names = rows.covariates, rows.names
+    if query.position_bias:
+        x, names = np.column_stack([x, np.ones(len(x))]), (*names, _POSITION)
+    return rate_with_style(
+        rows.a, rows.b, rows.outcome, x, models, names=names, weight=rows.weight, level=query.level
     )
-    keys = table["version_key"].to_pylist()
-    of_version = np.full(max(keys, default=0) + 1, -1, np.int64)
-    names: dict[str, int] = {}
-    for row in table.to_pylist():
-        label = row["name"] if by == "model" or row["versions"] == 1 else f"{row['name']}@{row['number']}"
-        of_version[row["version_key"]] = names.setdefault(label, len(names))
-    return _Groups(tuple(names), of_version)
 
 
-def _excluded(store: Store, chosen: _Filter) -> dict[str, int]:
-    table = store.query(
-        "SELECT excluded AS reason, count(*) AS n FROM comparisons "  # noqa: S608
-        f"WHERE excluded IS NOT NULL{chosen.sql} GROUP BY 1 ORDER BY 2 DESC, 1",
-        chosen.params,
+def _position(counts: PairCounts, query: BoardQuery) -> Effect | None:
+    """What side a is worth; None where that cannot be told from the models' strengths."""
+    try:
+        fitted = rate_with_ties(counts, query.ties, position=True, level=query.level)
+    except Unidentified:
+        return None
+    return None if fitted.position is None else Effect.of(_POSITION, fitted.position)
+
+
+def _or(values: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.where(np.isfinite(values), values, others)
+
+
+def _board(
+    query: BoardQuery, selected: Selected, rows: Sequence[LeaderboardRow], extra: dict[str, Any] | None = None
+) -> Leaderboard:
+    ranked = tuple(_ranked(rows))
+    if query.models:
+        shown = {name for wanted in query.models for name in matching(selected.names, wanted)}
+        ranked = tuple(row for row in ranked if row.model in shown)
+    return Leaderboard(
+        method=query.method,
+        votes=int(selected.counts.total),
+        excluded=selected.excluded,
+        models=ranked,
+        source=query.source,
+        judge=query.judge,
+        category=query.category,
+        language=query.language,
+        by=query.by,
+        level=query.level if query.method == "bt" else None,
+        options=query.options or None,
+        **(extra or {}),
     )
-    return dict(zip(table["reason"].to_pylist(), table["n"].to_pylist(), strict=True))
-
-
-def _history(
-    store: Store, chosen: _Filter, groups: _Groups, present: npt.NDArray[np.int64]
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    table = store.query(
-        f"SELECT version_a, version_b, {_OUTCOME} AS outcome "  # noqa: S608
-        f"FROM comparisons WHERE excluded IS NULL{chosen.sql} ORDER BY time, seq",
-        chosen.params,
-    )
-    for start in range(0, table.num_rows, _ELO_CHUNK):
-        part = table.slice(start, _ELO_CHUNK)
-        a, b = (groups.of_version[_ints(part, column)] for column in ("version_a", "version_b"))
-        apart = a != b
-        outcome = _ints(part, "outcome")[apart]
-        yield np.searchsorted(present, a[apart]), np.searchsorted(present, b[apart]), outcome
-
-
-def _ints(table: pa.Table, column: str) -> npt.NDArray[np.int64]:
-    return np.asarray(table[column].to_numpy(), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -235,9 +311,13 @@ def _elo_rows(
     ]
 
 
-def _bradley_terry_rows(names: Sequence[str], counts: PairCounts, level: float) -> list[LeaderboardRow]:
-    fit = bradley_terry(counts, level=level)
-    best, worst = rank_bounds(fit)
+def _bradley_terry_rows(
+    names: Sequence[str],
+    counts: PairCounts,
+    fit: BradleyTerry,
+    best: npt.NDArray[np.int64],
+    worst: npt.NDArray[np.int64],
+) -> list[LeaderboardRow]:
     return [
         LeaderboardRow(
             rank=None,
@@ -277,3 +357,21 @@ def _ranked(rows: Sequence[LeaderboardRow]) -> Iterator[LeaderboardRow]:
         (row for row in rows if row.rating is None),
         key=lambda row: (_UNRATED_ORDER.index(row.status), -(row.lower or row.upper or 0.0), row.model),
     )
+
+
+__all__ = [
+    "SAME_MODEL",
+    "BoardQuery",
+    "By",
+    "Effect",
+    "Leaderboard",
+    "LeaderboardRow",
+    "Method",
+    "Rated",
+    "SourceFilter",
+    "UnknownModel",
+    "known_values",
+    "leaderboard",
+    "matching",
+    "rate",
+]

@@ -54,8 +54,11 @@ class TieFit:
         gap = float(self.base.ratings[a] - self.base.ratings[b])
         if not math.isfinite(gap):
             raise ValueError("probabilities need two rated models")
-        advantage = self.position.value if self.position else 0.0
-        d = (gap + advantage) * math.log(10) / self.base.scale
+        return self.outcomes_at(gap + (self.position.value if self.position else 0.0))
+
+    def outcomes_at(self, gap: float) -> tuple[float, float, float]:
+        """P(win), P(tie), P(loss) of a model that is `gap` rating points better."""
+        d = gap * math.log(10) / self.base.scale
         if self.model == "rao_kupper" and self.ties is not None:
             won, lost = float(expit(d - math.log(self.ties))), float(expit(-d - math.log(self.ties)))
         else:

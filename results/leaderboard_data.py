@@ -1,0 +1,284 @@
+"""The comparisons behind a leaderboard, read from the store: as counts where counts are enough, else row by
+row with the weight of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from results.leaderboard_query import BoardQuery, By
+from results.leaderboard_style import COVARIATES, covariates, style_columns, style_tables
+from results.ratings import (
+    OUTCOME,
+    PairCounts,
+    capped_weights,
+    decay_weights,
+    inverse_probability_weights,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from results.store import Store
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+SAME_MODEL = "same_model"
+"""Exclusion reason of battles between two versions of one model, where versions are merged."""
+NO_PROBABILITY = "no_probability"
+"""Exclusion reason of comparisons whose pair nobody drew, where sampling is corrected."""
+NO_TEXT = "no_text"
+"""Exclusion reason of comparisons without both answers' texts, under style control."""
+
+_CODES = " ".join(f"WHEN '{verdict}' THEN {code}" for verdict, code in OUTCOME.items())
+OUTCOME_SQL = f"(CASE verdict {_CODES} END)::TINYINT"
+_ELO_CHUNK = 500_000
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What is selected, as SQL conditions that begin with AND."""
+
+    sql: str
+    params: tuple[object, ...]
+
+    @classmethod
+    def of(cls, query: BoardQuery, *, times: bool = True) -> Filter:
+        """The conditions of a query on `comparisons`, or without `times` on `pair_counts`, whose other
+        columns have the same names."""
+        wanted = {
+            "source = ?": None if query.source == "all" else query.source,
+            "category = ?": query.category,
+            "language = ?": query.language,
+            "judge = ?": query.judge,
+            "time >= ?": query.since if times else None,
+            "time < ?": query.until if times else None,
+        }
+        chosen = {condition: value for condition, value in wanted.items() if value is not None}
+        return cls("".join(f" AND {condition}" for condition in chosen), tuple(chosen.values()))
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What stands in one row of the leaderboard: `names` of the groups, `of_version` the group of each
+    version key (-1 for keys that do not exist)."""
+
+    names: tuple[str, ...]
+    of_version: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class StyleRows:
+    """Comparisons one by one, for style control: model indices, outcome codes, weights (None: all 1) and
+    covariates (rows, k) called `names`."""
+
+    a: Ints
+    b: Ints
+    outcome: Ints
+    weight: Floats | None
+    covariates: Floats
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """The comparisons of a query. `counts` are plain, `weighted` is the same where nothing is weighted.
+    `names[i]` is the model with index i; `excluded` counts what is left out, by reason."""
+
+    names: tuple[str, ...]
+    present: Ints
+    groups: Groups
+    counts: PairCounts
+    weighted: PairCounts
+    excluded: dict[str, int]
+    rows: StyleRows | None = None
+
+
+def groups_of(store: Store, by: By) -> Groups:
+    """The rows that a leaderboard may have: a version is called by its model's name alone where the model has
+    only one."""
+    table = store.query(
+        "SELECT version_key, m.model_key, name, number, count(*) OVER (PARTITION BY m.model_key) AS versions "
+        "FROM model_versions v JOIN models m ON v.model_key = m.model_key ORDER BY m.model_key, number"
+    )
+    keys = table["version_key"].to_pylist()
+    of_version = np.full(max(keys, default=0) + 1, -1, np.int64)
+    names: dict[str, int] = {}
+    for row in table.to_pylist():
+        label = row["name"] if by == "model" or row["versions"] == 1 else f"{row['name']}@{row['number']}"
+        of_version[row["version_key"]] = names.setdefault(label, len(names))
+    return Groups(tuple(names), of_version)
+
+
+def select(store: Store, query: BoardQuery) -> Selected:
+    """Read what a query selects. Raises StoreError."""
+    groups = groups_of(store, query.by)
+    excluded = _excluded(store, Filter.of(query))
+    if query.needs_rows:
+        return _from_rows(store, query, groups, excluded)
+    return _from_counts(store, query, groups, excluded)
+
+
+def history(store: Store, query: BoardQuery, selected: Selected) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """The selected comparisons in (time, seq) order, as chunks of model indices and outcome codes."""
+    chosen = Filter.of(query)
+    table = store.query(
+        f"SELECT version_a, version_b, {OUTCOME_SQL} AS outcome "  # noqa: S608
+        f"FROM comparisons WHERE excluded IS NULL{chosen.sql} ORDER BY time, seq",
+        chosen.params,
+    )
+    of_version, present = selected.groups.of_version, selected.present
+    for start in range(0, table.num_rows, _ELO_CHUNK):
+        part = table.slice(start, _ELO_CHUNK)
+        a, b = (of_version[ints(part, column)] for column in ("version_a", "version_b"))
+        apart = a != b
+        yield (
+            np.searchsorted(present, a[apart]),
+            np.searchsorted(present, b[apart]),
+            ints(part, "outcome")[apart],
+        )
+
+
+def ints(table: pa.Table, column: str) -> Ints:
+    """A column as int64."""
+    return np.asarray(table[column].to_numpy(), dtype=np.int64)
+
+
+def _excluded(store: Store, chosen: Filter) -> dict[str, int]:
+    table = store.query(
+        "SELECT excluded AS reason, count(*) AS n FROM comparisons "  # noqa: S608
+        f"WHERE excluded IS NOT NULL{chosen.sql} GROUP BY 1 ORDER BY 2 DESC, 1",
+        chosen.params,
+    )
+    return dict(zip(table["reason"].to_pylist(), table["n"].to_pylist(), strict=True))
+
+
+def _from_counts(store: Store, query: BoardQuery, groups: Groups, excluded: dict[str, int]) -> Selected:
+    windowed = query.since is not None or query.until is not None
+    chosen = Filter.of(query, times=windowed)
+    counted, what = ("count(*)", "comparisons WHERE excluded IS NULL") if windowed else (
+        "sum(n)", "pair_counts WHERE n > 0"
+    )  # fmt: skip
+    table = store.query(
+        f"SELECT version_a, version_b, source = 'judge' AS judged, {OUTCOME_SQL} AS outcome, "  # noqa: S608
+        f"{counted}::BIGINT AS n FROM {what}{chosen.sql} GROUP BY ALL",
+        chosen.params,
+    )
+    outcome, n = ints(table, "outcome"), ints(table, "n")
+    placed = _place(groups, ints(table, "version_a"), ints(table, "version_b"))
+    apart = placed.apart
+    if not apart.all():
+        excluded[SAME_MODEL] = int(n[~apart].sum())
+    size = len(placed.present)
+    counts = PairCounts.of(placed.a, placed.b, outcome[apart], size, count=n[apart])
+    weighted = counts
+    if query.judge_weight is not None:
+        judged = np.asarray(table["judged"].to_numpy(), dtype=bool)[apart]
+        weight = np.where(judged, query.judge_weight, 1.0)
+        weighted = PairCounts.of(placed.a, placed.b, outcome[apart], size, count=n[apart], weight=weight)
+    return Selected(placed.names, placed.present, groups, counts, weighted, excluded)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Sides as indices among the models that are there. `apart` marks the rows whose sides are two models;
+    `a` and `b` hold those rows only."""
+
+    names: tuple[str, ...]
+    present: Ints
+    apart: npt.NDArray[np.bool_]
+    a: Ints
+    b: Ints
+
+
+def _place(groups: Groups, version_a: Ints, version_b: Ints) -> _Placed:
+    a, b = groups.of_version[version_a], groups.of_version[version_b]
+    apart = a != b
+    a, b = a[apart], b[apart]
+    present = np.unique(np.concatenate([a, b]))
+    names = tuple(groups.names[group] for group in present)
+    return _Placed(names, present, apart, np.searchsorted(present, a), np.searchsorted(present, b))
+
+
+def _from_rows(store: Store, query: BoardQuery, groups: Groups, excluded: dict[str, int]) -> Selected:
+    table = _read_rows(store, query)
+    if query.correct_sampling:
+        table = _leave_out(table, "probability", NO_PROBABILITY, excluded)
+    if query.style_control:
+        table = _leave_out(table, f"{COVARIATES[0]}_a", NO_TEXT, excluded)
+    placed = _place(groups, ints(table, "version_a"), ints(table, "version_b"))
+    if not placed.apart.all():
+        excluded[SAME_MODEL] = int((~placed.apart).sum())
+        table = table.filter(placed.apart)
+    outcome, size = ints(table, "outcome"), len(placed.present)
+    counts = PairCounts.of(placed.a, placed.b, outcome, size)
+    weight = _weights(table, query) if query.weighting else None
+    weighted = counts if weight is None else PairCounts.of(placed.a, placed.b, outcome, size, weight=weight)
+    rows = None
+    if query.style_control:
+        names, x = covariates(table)
+        rows = StyleRows(placed.a, placed.b, outcome, weight, x, names)
+    return Selected(placed.names, placed.present, groups, counts, weighted, excluded, rows)
+
+
+def _read_rows(store: Store, query: BoardQuery) -> pa.Table:
+    """The selected comparisons with just the columns that the query's options need."""
+    chosen = Filter.of(query)
+    columns, joins = ["version_a", "version_b", f"{OUTCOME_SQL} AS outcome"], ""
+    if query.half_life is not None:
+        columns.append("epoch_us(time) AS time")
+    if query.max_votes_per_voter is not None:
+        columns.append("CASE WHEN voter IS NOT NULL THEN hash(voter) END AS voter")
+    if query.max_votes_per_prompt is not None:
+        columns.append("CASE WHEN item_id IS NOT NULL THEN hash(item_id) END AS prompt")
+        joins += " LEFT JOIN (SELECT id, item_id FROM battles) b ON b.id = battle_id"
+    if query.correct_sampling:
+        columns.append("selection_probability AS probability")
+    if query.judge_weight is not None:
+        columns.append("source = 'judge' AS judged")
+    tables = ""
+    if query.style_control:
+        tables = f", {style_tables('chosen')}"
+        columns += style_columns()
+        joins += " LEFT JOIN styles USING (battle_id)"
+    return store.query(
+        f"WITH chosen AS (SELECT * EXCLUDE (id) FROM comparisons WHERE excluded IS NULL{chosen.sql}){tables} "  # noqa: S608
+        f"SELECT {', '.join(columns)} FROM chosen{joins}",
+        chosen.params,
+    )
+
+
+def _leave_out(table: pa.Table, column: str, reason: str, excluded: dict[str, int]) -> pa.Table:
+    """The rows that have a value in `column`; the others are counted under `reason`."""
+    missing = table[column].null_count
+    if missing:
+        excluded[reason] = missing
+        return table.filter(table[column].is_valid())
+    return table
+
+
+def _weights(table: pa.Table, query: BoardQuery) -> Floats:
+    """What each comparison weighs. Caps come last, so that what they promise holds for the result."""
+    weight = np.ones(table.num_rows)
+    if query.judge_weight is not None:
+        weight[np.asarray(table["judged"].to_numpy(), dtype=bool)] = query.judge_weight
+    if query.half_life is not None and table.num_rows:
+        days = ints(table, "time") / 86_400e6
+        weight *= decay_weights(days, now=float(days.max()), half_life=query.half_life)
+    if query.correct_sampling:
+        weight *= inverse_probability_weights(table["probability"].to_numpy())
+    for column, cap in (("voter", query.max_votes_per_voter), ("prompt", query.max_votes_per_prompt)):
+        if cap is not None:
+            weight = capped_weights(_numbered(table, column), cap, weight)
+    return weight
+
+
+def _numbered(table: pa.Table, column: str) -> Ints:
+    """The values of a column numbered from 0; -1 for null."""
+    codes = table[column].combine_chunks().dictionary_encode().indices
+    return np.asarray(codes.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
