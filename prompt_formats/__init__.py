@@ -6,7 +6,8 @@ from prompt_formats.masks import TrainingEncoding, encode_for_training
 from prompt_formats.parse import ParsedDelta, ParsedResponse, ResponseParser, parser_for
 from prompt_formats.prompt_format import PromptFormat
 from prompt_formats.registry import Registry, built_in, load_registry
-from prompt_formats.render import RenderedPrompt, family_policies, render
+from prompt_formats.render import family_policies, render
+from prompt_formats.rendered_prompt import RenderedPrompt
 from prompt_formats.resolve import Resolution, resolve
 from prompt_formats.tokenizer import ChatTokenizer, load_tokenizer
 from prompt_formats.windows import Compose, LastRounds, Search, Summary, TokenBudget, window_from

@@ -12,7 +12,8 @@ from typing import Any
 from prompt_formats.conversation import Conversation
 from prompt_formats.errors import PromptFormatError
 from prompt_formats.prompt_format import PromptFormat
-from prompt_formats.render import RenderedPrompt, render
+from prompt_formats.render import render
+from prompt_formats.rendered_prompt import RenderedPrompt
 from prompt_formats.resolve import format_from_tokenizer
 from prompt_formats.tokenizer import ChatTokenizer, load_tokenizer
 

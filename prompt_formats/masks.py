@@ -13,7 +13,8 @@ from typing import Any
 
 from prompt_formats.conversation import Conversation, Message
 from prompt_formats.errors import InvalidInput, TemplateFailed
-from prompt_formats.render import FormatLike, RenderedPrompt, find_format, generation_spans, render
+from prompt_formats.render import FormatLike, find_format, generation_spans, render
+from prompt_formats.rendered_prompt import RenderedPrompt
 
 # Private-use characters that wrap one answer, to find it again in the rendered text.
 _BEGIN, _END = "\U000f0002", "\U000f0003"

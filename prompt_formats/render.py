@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from importlib import metadata
 from typing import Any, Literal
 
+from prompt_formats._job import Job, first
 from prompt_formats.conversation import Conversation
-from prompt_formats.environment import Rendering, plain_data, render_template
 from prompt_formats.errors import InvalidInput, TemplateFailed
 from prompt_formats.mistral_ids import PREFIX as MISTRAL_PREFIX
-from prompt_formats.mistral_ids import encode as encode_mistral
 from prompt_formats.mistral_ids import installed as mistral_installed
 from prompt_formats.policies import (
     ControlTextPolicy,
@@ -27,188 +21,14 @@ from prompt_formats.policies import (
 )
 from prompt_formats.prompt_format import AlternationPolicy, PromptFormat, SystemPolicy
 from prompt_formats.registry import built_in
+from prompt_formats.rendered_prompt import DroppedRound, RenderedPrompt
 from prompt_formats.resolve import Resolution
-from prompt_formats.sandbox import Limits, render_untrusted
-from prompt_formats.thinking import place_thinking, write_inline
-from prompt_formats.tokenizer import ChatTokenizer, Encoded, load_tokenizer, mark, unmark
+from prompt_formats.sandbox import Limits
+from prompt_formats.thinking import place_thinking
+from prompt_formats.tokenizer import Encoded, load_tokenizer, unmark
 from prompt_formats.windows import Round, Window, split_rounds
 
 FormatLike = PromptFormat | Resolution | str
-
-
-@dataclass(frozen=True)
-class DroppedRound:
-    """A round that a window left out: its number from 1 and how it began."""
-
-    number: int
-    begins: str
-
-
-@dataclass(frozen=True)
-class RenderedPrompt:
-    """A prompt and all that is needed to make it again.
-
-    `ids` are what a local model gets (control tokens typed by people are plain text there), null without a
-    tokenizer; `n_bos` counts the BOS at the prompt's start. A parser needs the prompt's end to know
-    whether the prompt opened the thinking. `policies` says, one line each, what was
-    changed or noticed. `clock` is the frozen time, `clock_read` whether the template used it.
-    """
-
-    prompt: str
-    ids: tuple[int, ...] | None
-    stops: tuple[str, ...]
-    stop_ids: tuple[int, ...]
-    n_bos: int
-    format: str
-    family: str
-    reason: str
-    policies: tuple[str, ...]
-    dropped_rounds: tuple[DroppedRound, ...]
-    summary: str | None
-    clock: datetime
-    clock_read: bool
-    template_hash: str
-    kwargs: Mapping[str, Any]
-    conversation: Conversation
-    offsets: tuple[tuple[int, int], ...] | None = None
-
-    def log(self, rendered_by: Literal["engine", "server"] = "engine") -> dict[str, Any]:
-        """What to store with a generation, as JSON data.
-
-        With `rendered_by="server"` (a remote chat endpoint) the log says that the server rendered the prompt
-        unseen and that ours is an estimate.
-        """
-        return {
-            "rendered_by": rendered_by,
-            "estimate": rendered_by == "server",
-            "format": self.format,
-            "family": self.family,
-            "reason": self.reason,
-            "template_hash": self.template_hash,
-            "kwargs": dict(self.kwargs),
-            "clock": self.clock.isoformat(),
-            "clock_read": self.clock_read,
-            "policies": list(self.policies),
-            "dropped_rounds": [{"number": r.number, "begins": r.begins} for r in self.dropped_rounds],
-            "summary": self.summary,
-            "prompt": self.prompt,
-            "ids": None if self.ids is None else list(self.ids),
-            "n_bos": self.n_bos,
-            "stops": list(self.stops),
-            "stop_ids": list(self.stop_ids),
-            "versions": library_versions(),
-        }
-
-
-@lru_cache(maxsize=1)
-def library_versions() -> dict[str, str]:
-    """Versions of what shapes a prompt: Palaestra, Jinja, tokenizers, Python."""
-    versions = {"python": platform.python_version()}
-    for name in ("palaestra", "jinja2", "tokenizers"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One rendering: everything but the messages."""
-
-    form: PromptFormat
-    tokenizer: ChatTokenizer | None
-    add_generation_prompt: bool
-    continue_final_message: bool
-    tools: Sequence[Mapping[str, Any]] | None
-    documents: Sequence[Mapping[str, Any]] | None
-    kwargs: Mapping[str, Any]
-    now: datetime
-    bos: str | None
-    eos: str | None
-    limits: Limits | None
-    track_generation: bool = False
-    encoder: str | None = None
-    offsets: bool = False
-
-    def run(self, conversation: Conversation) -> tuple[str, Rendering, Encoded | None]:
-        """The text, the raw rendering (marks and spans included), and the ids where there is a tokenizer."""
-        messages: Any = _with_read_arguments(conversation.as_chat())
-        template = self.form.template
-        if self.tools and self.form.tool_template:
-            template = self.form.tool_template
-        extra: Any = {"tools": self.tools, "documents": self.documents, **self.kwargs}
-        if not self.form.trusted or self.tools or self.documents or self.kwargs:
-            extra = plain_data(extra)
-        if self.tokenizer is not None:
-            tokens = self.tokenizer.control_tokens(template)
-            messages, extra = mark(messages, tokens), mark(extra, tokens)
-        messages = write_inline(messages, self.form.thinking)
-        specials = dict(self.tokenizer.special_tokens) if self.tokenizer is not None else {}
-        specials["bos_token"] = _first(self.bos, self.form.bos, specials.get("bos_token"))
-        specials["eos_token"] = _first(self.eos, self.form.eos, specials.get("eos_token"))
-        context = {
-            **self.form.variables,
-            **specials,
-            "add_generation_prompt": self.add_generation_prompt,
-            **extra,
-            "messages": messages,
-        }
-        options: dict[str, Any] = {
-            "now": self.now,
-            "continue_final_message": self.continue_final_message,
-            "track_generation": self.track_generation,
-        }
-        if self.form.trusted:
-            rendering = render_template(template, context, **options)
-        else:
-            rendering = render_untrusted(template, plain_data(context), limits=self.limits, **options)
-        if self.encoder is not None:
-            ids = encode_mistral(
-                self.encoder,
-                conversation,
-                continue_final_message=self.continue_final_message,
-                tools=self.tools,
-            )
-            return rendering.text, rendering, Encoded(ids)
-        if self.tokenizer is None:
-            return rendering.text, rendering, None
-        text, encoded = self.tokenizer.encode_marked(rendering.text, offsets=self.offsets)
-        return text, rendering, encoded
-
-    def count(self, conversation: Conversation) -> int:
-        """Ids of the rendered conversation."""
-        _, _, encoded = self.run(conversation)
-        assert encoded is not None
-        return len(encoded.ids)
-
-
-def _with_read_arguments(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Arguments of tool calls as objects: servers hold them as JSON text, which templates would quote again."""
-    if not any("tool_calls" in message for message in messages):
-        return messages
-    return [
-        {**message, "tool_calls": [_read_arguments(call) for call in message["tool_calls"]]}
-        if "tool_calls" in message
-        else message
-        for message in messages
-    ]
-
-
-def _read_arguments(call: dict[str, Any]) -> dict[str, Any]:
-    function = call.get("function")
-    arguments = function.get("arguments") if isinstance(function, dict) else None
-    if not isinstance(function, dict) or not isinstance(arguments, str):
-        return call
-    try:
-        read = json.loads(arguments)
-    except ValueError:
-        return call  # a model may write anything: then the text stands as it is
-    return {**call, "function": {**function, "arguments": read}} if isinstance(read, dict) else call
-
-
-def _first(*values: str | None) -> str:
-    return next((value for value in values if value), "")
 
 
 def find_format(form: FormatLike) -> tuple[PromptFormat, str]:
@@ -254,7 +74,7 @@ def render(
     """
     form, reason = find_format(format)
     encoder = _encoder(form, tokenizer)
-    job = _Job(
+    job = Job(
         form,
         None if tokenizer is None or encoder else load_tokenizer(tokenizer),
         not continue_final_message if add_generation_prompt is None else add_generation_prompt,
@@ -307,7 +127,7 @@ def _encoder(form: PromptFormat, tokenizer: Any) -> str | None:
     return form.encoder if tokenizer is None and form.encoder and mistral_installed() else None
 
 
-def _check(conversation: Conversation, job: _Job) -> None:
+def _check(conversation: Conversation, job: Job) -> None:
     if not conversation.messages:
         raise InvalidInput("the conversation is empty: give at least one message")
     if job.continue_final_message and job.add_generation_prompt:
@@ -319,7 +139,7 @@ def _check(conversation: Conversation, job: _Job) -> None:
 
 def _prepare(
     conversation: Conversation,
-    job: _Job,
+    job: Job,
     system_policy: SystemPolicy | Literal["family"] | None,
     alternation: AlternationPolicy | Literal["family"] | None,
     control_text: ControlTextPolicy | None,
@@ -350,7 +170,7 @@ def _prepare(
     return conversation, notes
 
 
-def _ignored(job: _Job, conversation: Conversation, text: str) -> tuple[str, ...]:
+def _ignored(job: Job, conversation: Conversation, text: str) -> tuple[str, ...]:
     """Notes on input that the template left out without a word."""
     notes: tuple[str, ...] = ()
     unseen = [m for m in conversation.messages if m.role == "system" and m.content.strip() not in text]
@@ -367,7 +187,7 @@ def _ignored(job: _Job, conversation: Conversation, text: str) -> tuple[str, ...
     return notes
 
 
-def _stops(form: PromptFormat, job: _Job) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def _stops(form: PromptFormat, job: Job) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The union of the format's stops, the tokenizer's EOS and `generation_config`'s EOS ids."""
     eos = (job.eos,) if job.eos else ()
     if job.tokenizer is None:
@@ -379,9 +199,9 @@ def _stops(form: PromptFormat, job: _Job) -> tuple[tuple[str, ...], tuple[int, .
     return tuple(dict.fromkeys((*form.stops, *eos, *(text for text in texts if text)))), ids
 
 
-def _count_bos(text: str, encoded: Encoded | None, form: PromptFormat, job: _Job) -> int:
+def _count_bos(text: str, encoded: Encoded | None, form: PromptFormat, job: Job) -> int:
     own = job.tokenizer.bos if job.tokenizer is not None else ""
-    bos = _first(job.bos, form.bos, own)
+    bos = first(job.bos, form.bos, own)
     if not bos:
         return 0
     count = 0
@@ -430,7 +250,7 @@ def generation_spans(
     """
     if "generation" not in form.template or "endgeneration" not in form.template:
         return ()
-    job = _Job(
+    job = Job(
         form,
         load_tokenizer(tokenizer),
         False,

@@ -15,7 +15,8 @@ from prompt_formats.errors import InvalidInput, PromptFormatError
 from prompt_formats.parse import parser_for
 from prompt_formats.prompt_format import PromptFormat
 from prompt_formats.registry import Registry
-from prompt_formats.render import RenderedPrompt, render
+from prompt_formats.render import render
+from prompt_formats.rendered_prompt import RenderedPrompt
 from prompt_formats.resolve import Resolution, format_from_template, resolve
 from prompt_formats.windows import window_from
 
