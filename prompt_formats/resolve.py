@@ -158,7 +158,7 @@ def _by_id(model: str | None, registry: Registry) -> Resolution | None:
     chat = bool(_CHAT_MARKS & set(name))
     unmarked: str | None = None
     for pattern in _patterns(registry):
-        if not _matches(pattern.segments, name):
+        if not _matches(pattern, name):
             continue
         shown = " ".join(pattern.segments)
         if not pattern.needs_chat or chat:
@@ -173,23 +173,41 @@ def _by_id(model: str | None, registry: Registry) -> Resolution | None:
 _BETWEEN = re.compile(r"\d+(\.\d+)?[bmk]|\d+x\d+b|a\d+(\.\d+)?b|e\d+b|\d{4,8}|[a-z]{2}|\d{1,2}k")
 
 
-def _matches(pattern: tuple[str, ...], name: tuple[str, ...]) -> bool:
+_VERSION = re.compile(r"v?\d{1,2}(\.\d+)*")
+
+
+def _matches(pattern: _Pattern, name: tuple[str, ...]) -> bool:
     """Whether the pattern's segments stand in the name in this order, with nothing between them but sizes
-    (`7b`, `8x7b`), dates, context lengths, languages and chat marks that the pattern does not name."""
-    return any(
-        part == pattern[0] and _continues(pattern[1:], name[start + 1 :]) for start, part in enumerate(name)
-    )
+    (`7b`, `8x7b`), dates, context lengths, languages and chat marks that the pattern does not name.
 
-
-def _continues(pattern: tuple[str, ...], name: tuple[str, ...]) -> bool:
-    if not pattern:
-        return True
-    for index, part in enumerate(name):
-        if part == pattern[0] and _continues(pattern[1:], name[index + 1 :]):
+    A base family followed by a version that its pattern does not name is another generation, of which nothing is
+    known: `gemma +chat` does not fit `gemma-9-it`.
+    """
+    for start, part in enumerate(name):
+        if part != pattern.segments[0]:
+            continue
+        end = _end(pattern.segments[1:], name, start + 1)
+        if end is None:
+            continue
+        newer = pattern.needs_chat and end < len(name) and _VERSION.fullmatch(name[end])
+        if not newer:
             return True
-        if not (part in _CHAT_MARKS or _BETWEEN.fullmatch(part)):
-            return False
     return False
+
+
+def _end(pattern: tuple[str, ...], name: tuple[str, ...], start: int) -> int | None:
+    """The place after the pattern's last segment, or None where the pattern does not fit from `start`."""
+    if not pattern:
+        return start
+    for index in range(start, len(name)):
+        part = name[index]
+        if part == pattern[0]:
+            end = _end(pattern[1:], name, index + 1)
+            if end is not None:
+                return end
+        if not (part in _CHAT_MARKS or _BETWEEN.fullmatch(part)):
+            return None
+    return None
 
 
 def _adapter_template(folder: Path) -> str | None:

@@ -68,6 +68,10 @@ IDS = {
     "OpenAssistant/oasst-sft-4-pythia-12b-epoch-3.5": "open-assistant",
     "TinyLlama/TinyLlama-1.1B-Chat-v1.0": "zephyr",
     "tiiuae/falcon-7b": "plain",
+    "tiiuae/Falcon3-7B-Instruct": "plain",
+    "google/gemma-9-27b-it": "plain",
+    "Qwen/Qwen7-8B-Instruct": "plain",
+    "nlpai-lab/KULLM3": "plain",
     "someone/an-unheard-of-model-7b-chat": "plain",
 }
 
@@ -100,6 +104,11 @@ def test_every_pattern_finds_its_format() -> None:
 )
 def test_segments(name: str, expected: tuple[str, ...]) -> None:
     assert segments(name) == expected
+
+
+@pytest.mark.parametrize("model", ["tiiuae/Falcon3-7B-Instruct", "google/gemma-9-27b-it"])
+def test_a_newer_generation_is_unknown_rather_than_guessed(model: str) -> None:
+    assert resolve(model).warning is not None
 
 
 def test_an_unknown_model_is_plain_with_a_warning_and_never_chatml() -> None:
