@@ -1,10 +1,11 @@
-"""`arena votes`: votes from and to files."""
+"""`arena votes`: votes from and to files, forgotten, screened."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 Source = Literal["human", "judge"]
 
-app = typer.Typer(no_args_is_help=True, help="Import and export votes.")
+app = typer.Typer(no_args_is_help=True, help="Import, export, forget and screen votes.")
 
 _SHOWN = 10
 
@@ -112,8 +113,7 @@ def export(
     from results.interchange import BadFile, export_votes
     from results.store import StoreError, open_store
 
-    if not data.is_dir():
-        raise BadInput(f"there is no data directory {data}; name the right one with --data")
+    _need_data(data)
     try:
         with open_store(data) as store, _progress(f"exporting to {file.name}") as show:
             summary = export_votes(
@@ -135,6 +135,79 @@ def export(
         console.print(
             f"  {summary.other_source:,} of --source {other} go to a file of their own", highlight=False
         )
+
+
+@app.command()
+def forget(
+    voter: Annotated[
+        str | None,
+        typer.Argument(help="The voter's id, or the name in an imported file.", show_default=False),
+    ] = None,
+    older_than: Annotated[
+        int | None,
+        typer.Option(
+            "--older-than", metavar="DAYS", min=0, help="Instead of one voter: all that was given before."
+        ),
+    ] = None,
+    keep_verdicts: Annotated[
+        bool,
+        typer.Option(
+            "--keep-verdicts", help="Votes stay, anonymous, so that ratings do not change; texts go."
+        ),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Remove all that a voter gave: votes, conversations begun, and the voter. Ratings are without those votes
+    at once. Backups and exported files keep what they hold."""
+    from results.interchange.keys import voter_id
+    from results.records import now
+    from results.store import StoreError, open_store
+
+    if (voter is None) == (older_than is None):
+        raise BadInput("name either one VOTER or --older-than DAYS")
+    _need_data(data)
+    try:
+        with open_store(data) as store, console.status("Forgetting"):
+            if voter is not None:
+                gone = store.forget_voter(voter_id(voter), keep_verdicts=keep_verdicts, dry_run=dry_run)
+            else:
+                before = now() - timedelta(days=older_than or 0)
+                gone = store.forget_older(before, keep_verdicts=keep_verdicts, dry_run=dry_run)
+            if not dry_run and not gone.is_empty:
+                store.checkpoint()
+    except StoreError as error:
+        raise WorkFailed(str(error)) from error
+    backups = list((data / "backups").glob("*.duckdb"))
+    if as_json:
+        print_json({**gone.model_dump(), "dry_run": dry_run, "backups": len(backups)})
+    if gone.is_empty:
+        console.print(
+            "Nothing of the kind is stored." if voter is None else f"Nothing of {escape(voter)} is stored."
+        )
+        return
+    console.print(
+        f"{'Would be removed' if dry_run else 'Removed'}: {gone.voters:,} voters, {gone.votes:,} votes"
+        f"{' (made anonymous)' if keep_verdicts else ''}, {gone.battles:,} battles, {gone.turns:,} turns, "
+        f"{gone.generations:,} answers, {gone.prompts:,} prompts; {gone.emptied_battles:,} more battles without texts",
+        highlight=False,
+    )
+    if not dry_run:
+        console.print(
+            "Old bytes can lie in free blocks of the database file until `arena db compact`."
+            + (
+                f" {len(backups)} backups in {escape(str(data / 'backups'))} are as they were."
+                if backups
+                else ""
+            ),
+            highlight=False,
+        )
+
+
+def _need_data(data: Path) -> None:
+    if not data.is_dir():
+        raise BadInput(f"there is no data directory {data}; name the right one with --data")
 
 
 def _pairs(options: Sequence[str] | None, name: str, example: str, *, split: bool) -> dict[str, str]:

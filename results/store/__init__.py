@@ -12,6 +12,7 @@ from results.store._backups import (
     prune_backups,
     restore_backup,
 )
+from results.store._forgetting import Forgotten
 from results.store._imports import CHUNK_ROWS, IMPORT_SCHEMA
 from results.store._opening import Settings
 from results.store._store import Store, open_store
@@ -36,6 +37,7 @@ __all__ = [
     "BadQuery",
     "BadWrite",
     "Compacted",
+    "Forgotten",
     "Restored",
     "Settings",
     "Store",

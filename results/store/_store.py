@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -34,11 +35,12 @@ from results.records import (
     VoteRecord,
     VoterRecord,
 )
-from results.store import _battles, _imports, _models, _select, _upkeep, _votes
+from results.store import _battles, _forgetting, _imports, _models, _select, _upkeep, _votes
 from results.store._client import OwnerGone
 from results.store._database import Migrated
 from results.store._election import Backend, elect
 from results.store._endpoint import Endpoint, Files
+from results.store._forgetting import Forgotten
 from results.store._opening import Settings
 from results.store._operations import Nothing, Operation
 from results.store._owner import Owner
@@ -186,6 +188,29 @@ class Store:
     def vote(self, battle_id: UUID, voter_id: UUID) -> VoteOutcome | None:
         """A voter's vote on a battle as it is now; None where there is none."""
         return self._do(_votes.VOTE, _votes.VoteId(battle_id=battle_id, voter_id=voter_id))
+
+    def forget_voter(
+        self, voter_id: UUID, *, keep_verdicts: bool = False, dry_run: bool = False
+    ) -> Forgotten:
+        """Remove a voter, the votes, and the conversations that the voter began, from all but backups.
+
+        A conversation on which others voted, or a judge, keeps who met whom and loses its texts. With
+        `keep_verdicts` votes stay and become anonymous. A second time there is nothing left to do; with
+        `dry_run` nothing is done at all. Counts change in the same transaction.
+        """
+        return self._do(
+            _forgetting.FORGET_VOTER,
+            _forgetting.ForgetVoter(voter_id=voter_id, keep_verdicts=keep_verdicts, dry_run=dry_run),
+        )
+
+    def forget_older(
+        self, before: datetime, *, keep_verdicts: bool = False, dry_run: bool = False
+    ) -> Forgotten:
+        """Do the same with what all voters of this arena gave before a time; imported votes stay."""
+        return self._do(
+            _forgetting.FORGET_OLDER,
+            _forgetting.ForgetOlder(before=before, keep_verdicts=keep_verdicts, dry_run=dry_run),
+        )
 
     # Imports
 
