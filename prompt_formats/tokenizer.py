@@ -229,7 +229,7 @@ def load_tokenizer(source: Any) -> ChatTokenizer:
     if isinstance(source, ChatTokenizer):
         return source
     if isinstance(source, str | Path):
-        return _load_folder(_find_folder(str(source)))
+        return _load_folder(find_folder(str(source)))
     backend = getattr(source, "backend_tokenizer", None)
     if backend is not None:
         return _from_transformers(source, backend)
@@ -254,7 +254,11 @@ def _from_transformers(source: Any, backend: Any) -> ChatTokenizer:
     )
 
 
-def _find_folder(source: str) -> Path:
+def find_folder(source: str) -> Path:
+    """The folder of a tokenizer: given as such, or as the id of a model in the local hub cache.
+
+    Raises `InvalidInput` where it is neither. Reads no network.
+    """
     folder = Path(source)
     if folder.is_dir():
         return folder

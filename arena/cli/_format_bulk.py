@@ -55,18 +55,23 @@ def run_lines(path: Path, work: Callable[[Row], Mapping[str, Any]]) -> None:
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
 
 
-def render_case(row: Row, registry: Registry) -> dict[str, Any]:
+def render_case(row: Row, registry: Registry, data: Path | None = None) -> dict[str, Any]:
     """Render one case (keys as in the help of `arena format render`)."""
     unknown = sorted(set(row) - _RENDER_KEYS)
     if unknown:
         raise InvalidInput(f"unknown keys {', '.join(unknown)}; known are {', '.join(sorted(_RENDER_KEYS))}")
     tokenizer = row.get("tokenizer")
-    chosen, tokenizer = choose_format(row, registry, tokenizer)
+    chosen, tokenizer = choose_format(row, registry, tokenizer, data)
     return prompt_row(render_with(chosen, tokenizer, row))
 
 
-def choose_format(row: Row, registry: Registry, tokenizer: Any) -> tuple[Resolution | PromptFormat, Any]:
-    """The format that a case names, and its tokenizer. A model may be an id, a folder or a GGUF file."""
+def choose_format(
+    row: Row, registry: Registry, tokenizer: Any, data: Path | None = None
+) -> tuple[Resolution | PromptFormat, Any]:
+    """The format that a case names, and its tokenizer.
+
+    A model may be a folder, a GGUF file, a name of the roster of the data directory `data`, or an id.
+    """
     named = [key for key in ("format", "template", "model") if row.get(key)]
     if len(named) > 1:
         raise InvalidInput(f"give one of format, template, model, not {' and '.join(named)}")
@@ -75,7 +80,7 @@ def choose_format(row: Row, registry: Registry, tokenizer: Any) -> tuple[Resolut
     if row.get("template"):
         return _template(str(row["template"])), tokenizer
     if row.get("model"):
-        return _model(str(row["model"]), registry, tokenizer)
+        return _model(str(row["model"]), registry, tokenizer, data)
     if tokenizer is None:
         raise InvalidInput("nothing says which prompt format: give format, tokenizer, template or model")
     found = resolve(tokenizer=tokenizer, registry=registry)
@@ -95,7 +100,7 @@ def _template(text: str) -> PromptFormat:
     return format_from_template(source, "file", name=f"template {path.name}", path=str(path))
 
 
-def _model(model: str, registry: Registry, tokenizer: Any) -> tuple[Resolution, Any]:
+def _model(model: str, registry: Registry, tokenizer: Any, data: Path | None) -> tuple[Resolution, Any]:
     path = Path(model)
     if path.is_dir():
         own = model if (path / "tokenizer.json").is_file() else None
@@ -104,6 +109,12 @@ def _model(model: str, registry: Registry, tokenizer: Any) -> tuple[Resolution, 
         return found, tokenizer or own
     if path.suffix == ".gguf" and path.is_file():
         return resolve(path.stem, gguf=path, tokenizer=tokenizer, registry=registry), tokenizer
+    if data is not None and tokenizer is None:
+        from arena.cli._format_models import find_spec, resolve_spec
+
+        spec = find_spec(model, data)
+        if spec is not None:
+            return resolve_spec(spec, data, registry)
     return resolve(model, tokenizer=tokenizer, registry=registry), tokenizer
 
 

@@ -14,7 +14,7 @@ from arena.cli._common import GATE_SAID_NO, BadInput, console, output, print_jso
 from prompt_formats.check import Finding, check
 from prompt_formats.convert import SHAPES, Shape, convert
 from prompt_formats.errors import InvalidInput
-from prompt_formats.registry import Registry
+from prompt_formats.registry import Registry, load_registry
 from prompt_formats.resolve import Resolution
 from prompt_formats.unrender import Candidate, unrender
 
@@ -93,12 +93,11 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def check_model(
-    model: str, form: str | None, tokenizer: str | None, registry: Registry, as_json: bool
-) -> None:
+def check_model(model: str, form: str | None, tokenizer: str | None, data: Path, as_json: bool) -> None:
     """Check a model's format against its tokenizer. Differences: exit code 3."""
+    registry = load_registry(data / "formats")
     row = {"format": model} if model in registry else {"model": model}
-    chosen, found = bulk.choose_format(row, registry, tokenizer)
+    chosen, found = bulk.choose_format(row, registry, tokenizer, data)
     assert isinstance(chosen, Resolution)
     chosen_form, reason = chosen.format, chosen.reason
     if form is not None:

@@ -85,7 +85,9 @@ def list_formats(
 
 @app.command()
 def show(
-    model: Annotated[str, typer.Argument(help="A model id, a folder, a GGUF file, or a format's name.")],
+    model: Annotated[
+        str, typer.Argument(help="A roster name, a model id, a folder, a GGUF file, or a format's name.")
+    ],
     data: DataDir = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -96,7 +98,7 @@ def show(
     with _errors():
         registry = _registry(data)
         chosen, _ = choose_format(
-            {"format": model} if model in registry else {"model": model}, registry, None
+            {"format": model} if model in registry else {"model": model}, registry, None, data
         )
     assert isinstance(chosen, Resolution)
     form = chosen.format
@@ -124,7 +126,9 @@ def show(
 
 @app.command()
 def render(
-    model: Annotated[str | None, typer.Option(help="A model id, folder or GGUF file to resolve.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A roster name, model id, folder or GGUF file to resolve.")
+    ] = None,
     form: Annotated[str | None, typer.Option("--format", help="A format of the registry.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="A tokenizer's folder or id: adds ids.")] = None,
     template: Annotated[Path | None, typer.Option(help="A Jinja chat template.")] = None,
@@ -151,7 +155,7 @@ def render(
     with _errors():
         registry = _registry(data)
         if cases is not None:
-            bulk.run_lines(cases, lambda row: bulk.render_case(row, registry))
+            bulk.run_lines(cases, lambda row: bulk.render_case(row, registry, data))
             return
         if messages is None:
             raise BadInput("give --messages FILE, or --cases FILE for many")
@@ -166,7 +170,7 @@ def render(
             "control_text": control_text, "kwargs": _json_option("--kwargs", kwargs), "bos": bos, "eos": eos,
             "now": now,
         }  # fmt: skip
-        answer = bulk.render_case(row, registry)
+        answer = bulk.render_case(row, registry, data)
     if as_json:
         print_json(answer)
         return
@@ -247,7 +251,9 @@ def unrender(
 
 @app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="A model id, a folder, a GGUF file, or a format's name.")],
+    model: Annotated[
+        str, typer.Argument(help="A roster name, a model id, a folder, a GGUF file, or a format's name.")
+    ],
     form: Annotated[str | None, typer.Option("--format", help="Check this format instead.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="The tokenizer to compare with.")] = None,
     data: DataDir = DEFAULT_DATA,
@@ -257,7 +263,7 @@ def check(
     from arena.cli._format_more import check_model
 
     with _errors():
-        check_model(model, form, tokenizer, _registry(data), as_json)
+        check_model(model, form, tokenizer, data, as_json)
 
 
 def _read_json(path: Path) -> Any:

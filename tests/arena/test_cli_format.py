@@ -228,6 +228,37 @@ def test_check(tokenizer: Path) -> None:
     assert "from character" in differs.stdout
 
 
+def test_names_of_the_roster(tmp_path: Path, tokenizer: Path, messages: Path) -> None:
+    (tmp_path / "arena.toml").write_text(
+        f'''
+[[models]]
+name = "set"
+source = "{tokenizer}"
+prompt_format = "zephyr"
+[[models]]
+name = "own"
+source = "{tokenizer}"
+[[models]]
+name = "remote"
+kind = "openai"
+source = "google/gemma-2-9b-it"
+base_url = "http://127.0.0.1:9/v1"
+'''
+    )
+    shown = {
+        name: json.loads(arena("show", name, "--data", tmp_path, "--json").stdout)
+        for name in ("set", "own", "remote")
+    }
+    assert (shown["set"]["name"], shown["remote"]["name"]) == ("zephyr", "gemma-2")
+    assert "own template" in shown["own"]["reason"]
+    done = arena("render", "--model", "own", "--messages", messages, "--data", tmp_path, "--json")
+    assert json.loads(done.stdout)["ids"]
+    (tmp_path / "arena.toml").write_text("[serverr]\nport = 1\n")
+    broken = arena("show", "own", "--data", tmp_path)
+    assert broken.returncode == 2
+    assert "serverr" in broken.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
