@@ -22,6 +22,7 @@ class RatingPoint(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    model: str
     time: UtcTime
     rating: float
     lower: float | None
@@ -56,7 +57,12 @@ def rating_history(store: Store, query: BoardQuery, points: int = 12) -> list[Ra
         for row in board.models:
             if row.rating is not None:
                 point = RatingPoint(
-                    time=time, rating=row.rating, lower=row.lower, upper=row.upper, votes=row.votes
+                    model=row.model,
+                    time=time,
+                    rating=row.rating,
+                    lower=row.lower,
+                    upper=row.upper,
+                    votes=row.votes,
                 )
                 tracks.setdefault(row.model, []).append(point)
     return [RatingTrack(model=model, points=tuple(reversed(found))) for model, found in tracks.items()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -37,7 +37,8 @@ class WorkFailed(Exception):
     """The input was fine, but the work failed: exit code 1."""
 
 
-def print_json(data: Any) -> None:
-    """Write `data` as one JSON document to stdout."""
-    json.dump(data, sys.stdout, ensure_ascii=False, indent=2, default=str)
-    sys.stdout.write("\n")
+def print_json(data: Any, file: TextIO | None = None) -> None:
+    """Write `data` as one JSON document to stdout, or to `file`."""
+    out = file or sys.stdout
+    json.dump(data, out, ensure_ascii=False, indent=2, default=str)
+    out.write("\n")

@@ -1,31 +1,45 @@
-"""`arena leaderboard`: rated models in the terminal, or as JSON."""
+"""`arena leaderboard`: rated models in the terminal, or as a file."""
 
 from __future__ import annotations
 
-import difflib
-from typing import TYPE_CHECKING, Annotated, Literal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.box import SIMPLE_HEAD
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
+from arena.cli._leaderboard_notes import advice_for, notes_of
+from arena.cli._leaderboard_tables import (
+    against_table,
+    board_table,
+    difference_table,
+    history_table,
+    style_table,
+)
 
 if TYPE_CHECKING:
-    from results.leaderboard import Leaderboard, LeaderboardRow
+    from results.leaderboard import BoardQuery, Rated
     from results.store import Store
 
 # As in results.leaderboard, which takes a second to load and is only loaded when it is needed.
 Method = Literal["bt", "elo"]
 SourceFilter = Literal["human", "judge", "all"]
 By = Literal["model", "version"]
+Ties = Literal["half", "davidson", "rao-kupper"]
+Format = Literal["table", "json", "csv", "markdown", "parquet"]
 
-_MOST_BAR, _LEAST_BAR = 48, 12
-_GAP = 3  # between two columns
 _WIDTH_WITHOUT_TERMINAL = 120
+_SUFFIXES: dict[str, Format] = {
+    ".json": "json", ".csv": "csv", ".md": "markdown", ".parquet": "parquet", ".txt": "table",
+}  # fmt: skip
+_WHO = {"human": "people", "judge": "judges", "all": "all"}
 
 
 def leaderboard(
@@ -41,186 +55,293 @@ def leaderboard(
     by: Annotated[
         By, typer.Option(help="A row per model version, or versions of a model merged.")
     ] = "version",
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--models", help="Show only this model (its ranks stay those of all); may be repeated."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only comparisons from this time on (2026-03-31, UTC).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only comparisons before this time.")] = None,
+    ties: Annotated[
+        Ties, typer.Option(help="A tie is half a win, or has a probability of its own by this model.")
+    ] = "half",
+    style_control: Annotated[
+        bool, typer.Option("--style-control", help="Rate at equal length, headers, lists and bold.")
+    ] = False,
+    position_bias: Annotated[
+        bool, typer.Option("--position-bias", help="Estimate what side A is worth (tables always do).")
+    ] = False,
+    half_life: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Comparisons this much older weigh half.")
+    ] = None,
+    max_votes_per_voter: Annotated[
+        float | None, typer.Option(help="One voter's votes together weigh at most this many.")
+    ] = None,
+    max_votes_per_prompt: Annotated[
+        float | None, typer.Option(help="One prompt's comparisons together weigh at most this many.")
+    ] = None,
+    correct_sampling: Annotated[
+        bool, typer.Option("--correct-sampling", help="Weigh by inverse selection probability of the pair.")
+    ] = False,
+    judge_weight: Annotated[
+        float | None, typer.Option(help="What a judgment weighs against a vote, with --source all.")
+    ] = None,
+    bootstrap: Annotated[
+        int | None, typer.Option(metavar="N", help="Intervals from N resamplings of the comparisons.")
+    ] = None,
+    simultaneous: Annotated[
+        bool, typer.Option("--simultaneous", help="Ranks whose intervals hold for all models at once.")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Show how each model does against this one.")
+    ] = None,
+    compare_source: Annotated[
+        SourceFilter | None, typer.Option(help="Show the difference to this source (people against judges).")
+    ] = None,
+    over_time: Annotated[
+        int | None, typer.Option(metavar="N", help="Show ratings at N times.", min=2, max=1000)
+    ] = None,
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="How to print (default: a table, or as --out is named).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this file instead of stdout.", dir_okay=False)
+    ] = None,
     as_json: AsJson = False,
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Rated models, best first, with 95% intervals."""
-    from results.leaderboard import leaderboard as rate
-    from results.store import StoreError, open_store
-
+    kind = _format(format_, out, as_json)
     if judge is not None and source == "human":
         raise BadInput("--judge selects a judge's verdicts; add --source judge")
+    if sum(view is not None for view in (against, compare_source, over_time)) > 1:
+        raise BadInput("--against, --compare-source and --over-time are different views: use one at a time")
+    query = _query(
+        method=method,
+        source=source,
+        judge=judge,
+        category=category,
+        language=language,
+        by=by,
+        models=tuple(models or ()),
+        since=_time("--since", since),
+        until=_time("--until", until),
+        ties=ties.replace("-", "_"),
+        style_control=style_control,
+        position_bias=position_bias or (kind == "table" and method == "bt"),
+        half_life=half_life,
+        max_votes_per_voter=max_votes_per_voter,
+        max_votes_per_prompt=max_votes_per_prompt,
+        correct_sampling=correct_sampling,
+        judge_weight=judge_weight,
+        bootstrap=bootstrap,
+        simultaneous=simultaneous,
+    )
     if not data.is_dir():
         raise BadInput(
             f"there is no data directory {data}. Name the right one with --data, or begin one: "
             "`arena serve` to vote, `arena votes import FILE` for votes you have"
         )
-    try:
-        with open_store(data) as store:
-            board = rate(store, method, source, category, language, judge=judge, by=by)
-            advice = "" if board.models else _advice(store, board)
-    except StoreError as error:
-        raise WorkFailed(str(error)) from error
-    if as_json:
-        print_json(board.model_dump(mode="json"))
-    elif board.models:
-        _show(board)
+    view, advice = _view(data, query, against, compare_source, over_time)
+    if kind != "table" or view.rows:
+        _put(view, kind, out)
     if advice:
         console.print(advice, highlight=False, markup=False)
 
 
-def _advice(store: Store, board: Leaderboard) -> str:
-    """What to do where the selection has no votes."""
-    from results.leaderboard import known_values
-    from results.leaderboard import leaderboard as rate
+@dataclass(frozen=True)
+class _View:
+    """What is printed: `data` as JSON, `rows` of `kind` in other formats, or tables with notes."""
 
-    filters: tuple[tuple[Literal["category", "language", "judge"], str | None], ...] = (
-        ("category", board.category), ("language", board.language), ("judge", board.judge),
-    )  # fmt: skip
-    for column, wanted in filters:
-        known = known_values(store, column)
-        if wanted is not None and wanted not in known:
-            near = difflib.get_close_matches(wanted, known, n=1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
-            return f"No votes of {column} {wanted!r}.{meant} There are: {', '.join(known[:20]) or 'none'}."
-    if board.source != "all" and rate(store, "bt", "all").votes:
-        return f"No comparisons of --source {board.source} here; --source all shows what there is."
-    left_out = sum(board.excluded.values())
-    if left_out:
-        return f"No votes that count yet; {left_out:,} are left out ({_reasons(board.excluded)})."
-    return (
-        "No votes yet. Vote in the browser (`arena serve`), or import votes: `arena votes import FILE` "
-        "(columns model_a, model_b, winner; others by --map)."
+    data: Any
+    kind: type[BaseModel]
+    rows: Sequence[BaseModel]
+    tables: Callable[[int, bool], list[Table]]
+    notes: list[str]
+
+
+def _view(
+    data: Path,
+    query: BoardQuery,
+    opponent: str | None,
+    compare_source: SourceFilter | None,
+    points: int | None,
+) -> tuple[_View, str]:
+    """The view that is asked for, and what to do where it is empty."""
+    from results.leaderboard import UnknownModel, rate
+    from results.ratings import Unidentified
+    from results.store import StoreError, open_store
+
+    try:
+        with open_store(data) as store:
+            rated = rate(store, query)
+            advice = "" if rated.board.votes else advice_for(store, rated.board)
+            if not rated.board.votes:
+                view = _board_view(rated)
+            elif opponent is not None:
+                view = _against_view(rated, opponent)
+            elif compare_source is not None:
+                view = _difference_view(store, rated, compare_source)
+            elif points is not None:
+                view = _history_view(store, query, points)
+            else:
+                view = _board_view(rated)
+            return view, advice
+    except UnknownModel as error:
+        raise BadInput(str(error)) from None
+    except Unidentified as error:
+        raise WorkFailed(f"style control does not work on these comparisons: {error}") from None
+    except StoreError as error:
+        raise WorkFailed(str(error)) from error
+
+
+def _board_view(rated: Rated) -> _View:
+    from results.leaderboard import LeaderboardRow
+
+    board = rated.board
+
+    def tables(width: int, fancy: bool) -> list[Table]:
+        style = [style_table(board.style, board.level or 0)] if board.style else []
+        return [board_table(board, width, fancy=fancy), *style]
+
+    return _View(board.model_dump(mode="json"), LeaderboardRow, board.models, tables, notes_of(board))
+
+
+def _against_view(rated: Rated, opponent: str) -> _View:
+    from results.leaderboard_pairs import HeadToHead, against
+
+    rows = against(rated, opponent)
+    level = rated.query.level
+    notes = ["P(it wins) is by the ratings of all comparisons, a tie counting half; the rest by direct ones."]
+    return _View(
+        {"opponent": rated.names[rated.index(opponent)], "level": level, "models": _dumped(rows)},
+        HeadToHead,
+        rows,
+        lambda width, fancy: [against_table(rows, level)],
+        notes,
     )
 
 
-def _show(board: Leaderboard) -> None:
-    width = output.width if output.is_terminal else max(output.width, _WIDTH_WITHOUT_TERMINAL)
-    screen = Console(width=width)
-    screen.print(_table(board, width, fancy=screen.encoding.startswith("utf")))
-    caption = f"{board.votes:,} votes" if board.source == "human" else f"{board.votes:,} comparisons"
-    if board.excluded:
-        caption += f"; {sum(board.excluded.values()):,} left out ({_reasons(board.excluded)})"
-    notes = [caption + "."]
-    if board.method == "bt":
-        if any(row.rating is not None for row in board.models):
-            notes.append(f"{100 * (board.level or 0):g}% intervals; in brackets the ranks they allow.")
-        notes.extend(f"{row.model}: {row.reason}." for row in board.models if row.reason)
-    for note in notes:
-        console.print(note, highlight=False, markup=False, style="dim")
+def _difference_view(store: Store, rated: Rated, other: SourceFilter) -> _View:
+    from results.leaderboard import rate
+    from results.leaderboard_pairs import Difference, difference
 
-
-def _reasons(excluded: dict[str, int]) -> str:
-    return ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in excluded.items())
-
-
-def _table(board: Leaderboard, width: int, *, fancy: bool) -> Table:
-    filters = [board.source] + [value for value in (board.category, board.language, board.judge) if value]
-    name = "Bradley-Terry" if board.method == "bt" else "Elo"
-    table = Table(
-        title=escape(f"{name} leaderboard ({', '.join(filters)})"),
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
+    query = rated.query
+    if query.method == "elo" or query.judge is not None or query.judge_weight is not None:
+        raise BadInput("--compare-source goes with --method bt, and without --judge and --judge-weight")
+    if other == query.source:
+        raise BadInput(f"--compare-source {other} is what --source shows: name another, such as judge")
+    rows = difference(rated, rate(store, query.model_copy(update={"source": other, "position_bias": False})))
+    first, second = _WHO[query.source], _WHO[other]
+    clear = sum(row.clear for row in rows)
+    notes = [
+        f"Models rated by both, moved to one mean; {clear} of {len(rows)} differ clearly."
+        if rows
+        else f"Fewer than two models are rated both by {first} and by {second}."
+    ]
+    if "all" in (query.source, other):
+        notes.append("Both sides share comparisons, so that the intervals are too wide.")
+    return _View(
+        {"source": query.source, "compare_source": other, "models": _dumped(rows)},
+        Difference,
+        rows,
+        lambda width, fancy: [difference_table(rows, first, second, query.level)],
+        notes,
     )
-    rows = board.models
-    names = min(max(Text(row.model).cell_len for row in rows), max(16, width // 4))
-    columns = {"rank": [_rank(row) for row in rows], "rating": [_rating(row) for row in rows]}
-    if board.method == "bt":
-        columns["95% interval"] = [_interval(row) for row in rows]
-    columns["votes"] = [f"{row.votes:,}" for row in rows]
-    details = {"won / lost / tied": [f"{row.wins:,} / {row.losses:,} / {row.ties:,}" for row in rows]}
-
-    room = width - names - 2 * _GAP - _widths(columns)
-    wide = board.method == "elo" or room - _widths(details) >= _LEAST_BAR
-    if wide:
-        columns |= details
-        room -= _widths(details)
-    axis = _Axis.over(rows, min(room, _MOST_BAR), fancy)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-        if column == "rank":
-            table.add_column("model", overflow="fold", min_width=names)
-        if column == "95% interval" and axis is not None:
-            table.add_column(Text(axis.header), no_wrap=True)
-    for place, row in enumerate(rows):
-        line: list[str | Text] = []
-        for column, cells in columns.items():
-            line.append(cells[place])
-            if column == "rank":
-                line.append(Text(row.model))
-            if column == "95% interval" and axis is not None:
-                line.append(Text(axis.bar(row), style="cyan"))
-        table.add_row(*line, style="dim" if row.rating is None else None)
-    return table
 
 
-def _widths(columns: dict[str, list[str]]) -> int:
-    """Terminal cells that these columns take, with the gaps beside them."""
-    return sum(max(map(len, [name, *cells])) + _GAP for name, cells in columns.items())
+def _history_view(store: Store, query: BoardQuery, points: int) -> _View:
+    from results.leaderboard_history import RatingPoint, rating_history
+
+    tracks = rating_history(store, query.model_copy(update={"position_bias": False}), points)
+    rows = [point for track in tracks for point in track.points]
+    notes = ["Each column rates all comparisons before its time."]
+    return _View(
+        {"models": _dumped(tracks)},
+        RatingPoint,
+        rows,
+        lambda width, fancy: [history_table(tracks, width)],
+        notes,
+    )
 
 
-def _rating(row: LeaderboardRow) -> str:
-    return "-" if row.rating is None else f"{row.rating:.0f}"
+def _dumped(rows: Sequence[BaseModel]) -> list[dict[str, Any]]:
+    return [row.model_dump(mode="json") for row in rows]
 
 
-def _rank(row: LeaderboardRow) -> str:
-    if row.rank is None:
-        return "-"
-    if row.rank_best is None or row.rank_worst is None:
-        return str(row.rank)
-    return f"{row.rank} ({row.rank_best}-{row.rank_worst})"
+def _put(view: _View, kind: Format, out: Path | None) -> None:
+    """Print a view, or write it to a file."""
+    from results.leaderboard_files import to_csv, to_markdown, to_parquet
+
+    content: bytes | None = None
+    if kind in ("csv", "markdown"):
+        content = {"csv": to_csv, "markdown": to_markdown}[kind](view.kind, view.rows).encode()
+    elif kind == "parquet":
+        content = to_parquet(view.kind, view.rows)
+    try:
+        if out is None and content is not None:
+            sys.stdout.write(content.decode())
+        elif content is not None and out is not None:
+            out.write_bytes(content)
+        elif out is not None:
+            with out.open("w", encoding="utf-8") as file:
+                if kind == "json":
+                    print_json(view.data, file)
+                else:
+                    _print_tables(view, Console(file=file, width=_WIDTH_WITHOUT_TERMINAL))
+        elif kind == "json":
+            print_json(view.data)
+        else:
+            width = output.width if output.is_terminal else max(output.width, _WIDTH_WITHOUT_TERMINAL)
+            _print_tables(view, Console(width=width))
+    except OSError as error:
+        if out is None:
+            raise
+        raise BadInput(f"--out {out} cannot be written: {error.strerror or error}") from None
+    if out is not None:
+        console.print(f"Wrote {out}", highlight=False, markup=False)
+    if kind == "table":
+        for note in view.notes:
+            console.print(note, highlight=False, markup=False, style="dim")
 
 
-def _interval(row: LeaderboardRow) -> str:
-    if row.lower is not None and row.upper is not None:
-        return f"{row.lower:.0f} to {row.upper:.0f}"
-    if row.lower is not None:
-        return f"over {row.lower:.0f}"
-    return f"under {row.upper:.0f}" if row.upper is not None else ""
+def _print_tables(view: _View, screen: Console) -> None:
+    for table in view.tables(screen.width, screen.encoding.startswith("utf")):
+        screen.print(table)
 
 
-class _Axis:
-    """A scale of ratings on a row of terminal cells, on which intervals are drawn."""
+def _format(given: Format | None, out: Path | None, as_json: bool) -> Format:
+    if as_json and given not in (None, "json"):
+        raise BadInput(f"--json and --format {given} contradict each other: leave one out")
+    by_name = _SUFFIXES.get(out.suffix.lower()) if out is not None else None
+    kind: Format | None = "json" if as_json else given or by_name
+    if out is not None and kind is None:
+        raise BadInput(
+            f"--out {out} does not tell the format: name the file *.csv, *.md, *.json or *.parquet, or add --format"
+        )
+    if kind == "parquet" and out is None:
+        raise BadInput("Parquet is not for the terminal: name a file with --out FILE.parquet")
+    return kind or "table"
 
-    def __init__(self, low: float, high: float, cells: int, fancy: bool) -> None:
-        self.low, self.high, self.cells = low, high, cells
-        # left half, right half, line, rating, open to the left, open to the right
-        self.signs = ("╶", "╴", "─", "●", "◀", "▶") if fancy else ("-", "-", "-", "o", "<", ">")
 
-    @classmethod
-    def over(cls, rows: tuple[LeaderboardRow, ...], cells: int, fancy: bool) -> _Axis | None:
-        """The axis that all intervals fit on; None where there are none or too little room."""
-        ends = [end for row in rows for end in (row.lower, row.upper) if end is not None]
-        if not ends or cells < _LEAST_BAR:
-            return None
-        return cls(min(ends), max(max(ends), min(ends) + 1), cells, fancy)
+def _query(**options: Any) -> BoardQuery:
+    from results.leaderboard import BoardQuery
 
-    @property
-    def header(self) -> str:
-        left, right = f"{self.low:.0f}", f"{self.high:.0f}"
-        return left + " " * max(1, self.cells - len(left) - len(right)) + right
+    try:
+        return BoardQuery(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = f"--{str(first['loc'][0]).replace('_', '-')}: " if first["loc"] else ""
+        raise BadInput(field + first["msg"].removeprefix("Value error, ")) from None
 
-    def bar(self, row: LeaderboardRow) -> str:
-        """The interval with the rating in it; open at one side where there is only one bound."""
-        if row.lower is None and row.upper is None:
-            return ""
-        start_half, end_half, line, rating, open_left, open_right = self.signs
-        # Ends fall on half cells; an end in the middle of a cell draws the half that belongs to the line.
-        start = 0 if row.lower is None else round(self._place(row.lower) * 2)
-        end = self.cells * 2 - 1 if row.upper is None else round(self._place(row.upper) * 2)
-        bar = [" "] * (start // 2) + [line] * (end // 2 - start // 2 + 1)
-        if start % 2:
-            bar[start // 2] = start_half
-        if not end % 2 and end > start:
-            bar[end // 2] = end_half
-        if row.lower is None:
-            bar[0] = open_left
-        if row.upper is None:
-            bar[-1] = open_right
-        if row.rating is not None:
-            bar[min(int(self._place(row.rating)), len(bar) - 1)] = rating
-        return "".join(bar)
 
-    def _place(self, rating: float) -> float:
-        return (rating - self.low) / (self.high - self.low) * (self.cells - 0.5)
+def _time(option: str, word: str | None) -> datetime | None:
+    if word is None:
+        return None
+    try:
+        return datetime.fromisoformat(word)
+    except ValueError:
+        raise BadInput(
+            f"{option} {word!r} is not a time: write a date such as 2026-03-31, or 2026-03-31T09:00+09:00"
+        ) from None

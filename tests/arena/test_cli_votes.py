@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from arena.cli.leaderboard import _table
+from arena.cli._leaderboard_tables import board_table
 from arena.cli.main import main
 from results.leaderboard import leaderboard
 from results.records import ModelVersionRecord
@@ -182,7 +182,7 @@ def test_a_narrow_terminal_keeps_the_bars(arena: Arena, data: Path) -> None:
         board = leaderboard(store)
     for width in (80, 100, 160):
         console = Console(width=width, record=True, file=io.StringIO())
-        console.print(_table(board, width, fancy=True))
+        console.print(board_table(board, width, fancy=True))
         text = console.export_text()
         assert all(row.model in text for row in board.models)
         assert "●" in text
