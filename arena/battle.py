@@ -22,7 +22,15 @@ from pydantic import ValidationError
 
 from arena._language import language_of
 from arena.config import BattleSettings
-from arena.engines.base import Engine, EngineError, Finished, Generation, GenerationRequest, Sampling
+from arena.engines.base import (
+    Engine,
+    EngineError,
+    Finished,
+    Generation,
+    GenerationRequest,
+    Prompted,
+    Sampling,
+)
 from arena.engines.spec import ModelSpec
 from arena.matchmaking import Policy, draw
 from arena.roster import Contestant, Roster
@@ -189,7 +197,10 @@ class _Battle:
         conversation = Conversation()
         for turn in self.turns[:-1]:
             conversation = conversation.add("user", turn.prompt)
-            conversation = conversation.add("assistant", turn.answers[side].text)
+            answer = turn.answers[side]
+            conversation = conversation.add(
+                "assistant", answer.text, reasoning_content=answer.thinking or None
+            )
         return conversation.add("user", self.turns[-1].prompt)
 
 
@@ -462,6 +473,7 @@ class BattleService:
         )
         begun = time.monotonic()
         generation: Generation | None = None
+        prompted: Prompted | None = None
         status: SideStatus = "finished"
         answer.reading = not answer.stopping
         try:
@@ -471,6 +483,8 @@ class BattleService:
                 async for chunk in chunks:
                     if isinstance(chunk, Finished):
                         generation = chunk.generation
+                    elif isinstance(chunk, Prompted):
+                        prompted = chunk
                     else:
                         answer.status = "answering"
                         answer.text += chunk.text
@@ -485,6 +499,8 @@ class BattleService:
         answer.reading = False
         if generation is not None:
             answer.text, answer.thinking = generation.text, generation.thinking or ""
+        # What was asked is kept also of an answer that was stopped or failed, where the engine told it.
+        prompt = generation or prompted
         record = GenerationRecord(
             id=ids.new_id(),
             battle_id=battle.id,
@@ -494,13 +510,13 @@ class BattleService:
             text=answer.text,
             thinking=answer.thinking or None,
             finish_reason=_finish_reason(status, generation),
-            prompt_tokens=generation.prompt_tokens if generation else None,
+            prompt_tokens=prompt.prompt_tokens if prompt else None,
             completion_tokens=generation.completion_tokens if generation else None,
             time_to_first_token=generation.time_to_first_token if generation else None,
             duration=generation.duration if generation else time.monotonic() - begun,
-            rendered_prompt=generation.rendered_prompt if generation else None,
-            rendered_by=generation.rendered_by if generation else None,
-            prompt_log=generation.prompt_log if generation else {},
+            rendered_prompt=prompt.rendered_prompt if prompt else None,
+            rendered_by=prompt.rendered_by if prompt else None,
+            prompt_log=prompt.prompt_log if prompt else {},
             sampling={**request.sampling.model_dump(exclude_none=True), "seed": request.seed},
             error_kind=answer.error_kind,
             error=answer.error,

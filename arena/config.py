@@ -130,8 +130,7 @@ def _known_keys(section: list[str]) -> list[str]:
     model: type[BaseModel] = Settings
     for key in section:
         annotation = model.model_fields[key].annotation
+        model = PairBoost  # the one section that may be null
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
-        else:
-            model = PairBoost
     return list(model.model_fields)

@@ -7,8 +7,8 @@ import sys
 import typer
 from rich.markup import escape
 
-from arena.cli import format as format_
 from arena.cli import db, leaderboard, models, serve, votes
+from arena.cli import format as format_
 from arena.cli._common import BAD_USAGE, FAILED, BadInput, WorkFailed, console
 
 app = typer.Typer(

@@ -34,6 +34,7 @@ from arena.cli._common import (
 if TYPE_CHECKING:
     from results.interchange import ImportSummary
     from results.interchange import Progress as ImportProgress
+    from results.vote_screening import Screening
 
 Source = Literal["human", "judge"]
 
@@ -201,6 +202,68 @@ def forget(
                 if backups
                 else ""
             ),
+            highlight=False,
+        )
+
+
+@app.command()
+def screen(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be left out.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Count all screened votes again.")] = False,
+    fdr: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="Expected share of honest voters among those flagged.")
+    ] = 0.01,
+    min_votes: Annotated[int, typer.Option(min=1, help="Voters with fewer votes are not tested.")] = 15,
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Find votes that should not count: voters whose verdicts do not come from the answers, bursts, duplicates,
+    and answers that named their model. They stay, marked, and every leaderboard says how many were left out."""
+    from results.store import StoreError, open_store
+    from results.vote_screening import Rules, undo_screening
+    from results.vote_screening import screen as run
+
+    if undo and dry_run:
+        raise BadInput("--undo changes marks and --dry-run changes nothing; give one of them")
+    _need_data(data)
+    try:
+        with open_store(data) as store, console.status("Screening"):
+            if undo:
+                back = undo_screening(store)
+            else:
+                found = run(store, Rules(fdr=fdr, min_votes=min_votes), dry_run=dry_run)
+    except StoreError as error:
+        raise WorkFailed(str(error)) from error
+    if undo:
+        if as_json:
+            print_json(back.model_dump(mode="json"))
+        console.print(f"{back.released:,} votes count again.", highlight=False)
+        return
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    _tell_screening(found)
+
+
+def _tell_screening(found: Screening) -> None:
+    console.print(
+        f"{found.votes:,} votes of {found.voters:,} voters, {found.voters_tested:,} of them tested",
+        highlight=False,
+    )
+    for reason, count in found.flagged.items():
+        console.print(f"  {count:,} {escape(reason)}", highlight=False)
+    for voter in found.flagged_voters[:_SHOWN]:
+        console.print(
+            f"  voter {voter.voter}: {voter.reason}, {voter.votes:,} votes, odds of 10^{voter.log10_e:.1f}",
+            highlight=False,
+        )
+    for leak in found.leaks[:_SHOWN]:
+        console.print(f"  battle {leak.battle} names {escape(', '.join(leak.names))}", highlight=False)
+    if found.changed is None:
+        console.print("Nothing was changed (--dry-run).")
+    else:
+        console.print(
+            f"{found.changed.newly:,} votes newly left out, {found.changed.released:,} count again. "
+            "`arena votes screen --undo` brings all back.",
             highlight=False,
         )
 

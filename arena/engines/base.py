@@ -138,6 +138,17 @@ class Score(BaseModel):
     greedy: bool
 
 
+class Prompted(BaseModel):
+    """What the model is asked, before its first word (see `Generation` for the fields). Not every engine knows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rendered_prompt: str | None
+    rendered_by: Literal["engine", "server"]
+    prompt_tokens: int | None = None
+    prompt_log: dict[str, Any] = {}
+
+
 class TextDelta(BaseModel):
     """More text of the answer. `logprobs`, where asked for, are those of the tokens that came with it."""
 
@@ -156,7 +167,7 @@ class Finished(BaseModel):
     generation: Generation
 
 
-Chunk = TextDelta | Finished
+Chunk = Prompted | TextDelta | Finished
 
 
 class Engine(Protocol):

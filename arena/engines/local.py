@@ -19,6 +19,7 @@ from arena.engines.base import (
     Generation,
     GenerationRequest,
     OverContext,
+    Prompted,
     Score,
     ScoreRequest,
     TextDelta,
@@ -26,7 +27,19 @@ from arena.engines.base import (
 )
 from arena.engines.cores import CoreGate
 from arena.engines.framing import framed
-from arena.engines.protocol import Delta, Ended, FromWorker, Ready, Refused, Scored, ScoreMany, Start, Started
+from arena.engines.protocol import (
+    Delta,
+    Ended,
+    FromWorker,
+    Prompting,
+    Ready,
+    Refused,
+    Scored,
+    ScoreMany,
+    Start,
+    Started,
+)
+from arena.engines.sources import model_id
 from arena.engines.spec import ModelSpec
 from arena.engines.worker_process import WorkerProcess, WorkerState
 
@@ -47,10 +60,18 @@ class LocalEngine:
     """
 
     def __init__(
-        self, spec: ModelSpec, worker: WorkerProcess, gate: CoreGate, adapter: Path | None = None
+        self,
+        spec: ModelSpec,
+        worker: WorkerProcess,
+        gate: CoreGate,
+        adapter: Path | None = None,
+        formats: Path | None = None,
     ) -> None:
         self.spec = spec
         self._adapter = adapter
+        self._prompting = Prompting(
+            model=model_id(spec), prompt_format=spec.prompt_format, parent=spec.parent, formats=formats
+        )
         self.worker = worker
         self._gate = gate
         self._key = worker.name
@@ -116,7 +137,11 @@ class LocalEngine:
         found: list[tuple[Score, ...]] = []
         for first in range(0, len(requests), SCORED_TOGETHER):
             part = tuple(framed_requests[first : first + SCORED_TOGETHER])
-            found.extend(await self._score(ScoreMany(id=0, requests=part, adapter=self._adapter), ready))
+            found.extend(
+                await self._score(
+                    ScoreMany(id=0, requests=part, adapter=self._adapter, prompting=self._prompting), ready
+                )
+            )
         return found
 
     async def close(self) -> None:
@@ -171,6 +196,7 @@ class LocalEngine:
             sampling=request.sampling.over(self.spec.sampling),
             stop=request.stop,
             adapter=self._adapter,
+            prompting=self._prompting,
             logprobs=request.logprobs,
             seed=request.seed if request.seed is not None else secrets.randbits(32),
         )
@@ -185,24 +211,34 @@ class LocalEngine:
         started: Started | None = None
         first: float | None = None
         text: list[str] = []
+        thinking: list[str] = []
         logprobs: list[TokenLogprob] = []
         while True:
             message = await clock.wait(inbox.get(), "for the next token")
             match message:
                 case Started():
                     started = message
+                    yield Prompted(
+                        rendered_prompt=message.rendered_prompt,
+                        rendered_by="engine",
+                        prompt_tokens=message.prompt_tokens,
+                        prompt_log=message.log,
+                    )
                 case Delta():
                     first = first if first is not None else clock.elapsed()
                     text.append(message.text)
+                    thinking.append(message.thinking)
                     logprobs.extend(message.logprobs)
-                    yield TextDelta(text=message.text, logprobs=message.logprobs)
+                    yield TextDelta(text=message.text, thinking=message.thinking, logprobs=message.logprobs)
                 case Refused():
                     raise ERRORS[message.kind](f"{self.spec.name}: {message.message}")
                 case EngineUnavailable():
                     raise message
                 case Ended():
                     assert started is not None
-                    generation = _generation("".join(text), started, message, first, clock, loading)
+                    generation = _generation(
+                        "".join(text), "".join(thinking), started, message, first, clock, loading
+                    )
                     if start.logprobs is not None:
                         generation = generation.model_copy(update={"logprobs": tuple(logprobs)})
                     yield Finished(generation=generation)
@@ -210,11 +246,18 @@ class LocalEngine:
 
 
 def _generation(
-    text: str, started: Started, ended: Ended, first: float | None, clock: _Clock, loading: float
+    text: str,
+    thinking: str,
+    started: Started,
+    ended: Ended,
+    first: float | None,
+    clock: _Clock,
+    loading: float,
 ) -> Generation:
     log: dict[str, Any] = {**started.log, "loading_seconds": round(loading, 3)}
     return Generation(
         text=text,
+        thinking=thinking or None,
         finish_reason=ended.finish_reason,
         prompt_tokens=started.prompt_tokens,
         completion_tokens=ended.completion_tokens,

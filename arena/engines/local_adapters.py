@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ class Adapters:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._peft: Any = None
-        self._templates: dict[str, str | None] = {}  # in order of last use
+        self._used: list[str] = []  # in order of last use
         self._attached = 0
         self._names: dict[tuple[Path, int, int], str] = {}
 
@@ -39,26 +38,23 @@ class Adapters:
         key = (folder, stat.st_size, stat.st_mtime_ns)
         name = self._names.get(key)
         if name is not None:
-            self._templates[name] = self._templates.pop(name)
+            self._used.remove(name)
+            self._used.append(name)
             return name
         self._attached += 1
         name = f"adapter{self._attached}"
         self._load(folder, name)
         self._names[key] = name
-        self._templates[name] = _template(folder)
+        self._used.append(name)
         return name
-
-    def template(self, name: str | None) -> str | None:
-        """The chat template saved beside an adapter, if there is one."""
-        return self._templates[name] if name is not None else None
 
     def forget_unused(self, used: set[str]) -> None:
         """Detach adapters beyond `MOST_ADAPTERS` that no row uses."""
-        for name in [name for name in self._templates if name not in used]:
-            if len(self._templates) <= MOST_ADAPTERS:
+        for name in [name for name in self._used if name not in used]:
+            if len(self._used) <= MOST_ADAPTERS:
                 return
             self._peft.delete_adapter(name)
-            del self._templates[name]
+            self._used.remove(name)
             self._names = {key: known for key, known in self._names.items() if known != name}
 
     def forward(self, names: list[str | None], **inputs: Any) -> Any:
@@ -124,14 +120,3 @@ def _weights(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise CannotAttach(f"{folder} holds no adapter weights ({' or '.join(WEIGHTS)})")
-
-
-def _template(folder: Path) -> str | None:
-    plain = folder / "chat_template.jinja"
-    if plain.is_file():
-        return plain.read_text(encoding="utf-8")
-    settings = folder / "tokenizer_config.json"
-    if settings.is_file():
-        template = json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
-        return template if isinstance(template, str) else None
-    return None

@@ -1,4 +1,4 @@
-"""From `start` messages to text: rendering, decoding, stop strings. Runs in worker processes only."""
+"""From `start` messages to text: rendering, decoding, parsing. Runs in worker processes only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from arena.engines.local_prompt import CannotRender, Rendered, encode_text, rend
 from arena.engines.local_sampling import TokenSampler, effective
 from arena.engines.local_score import DoesNotFit, ScoringJob, score_batch, scoring_job
 from arena.engines.protocol import Delta, Ended, FromWorker, Refused, Scored, ScoreMany, Start, Started
-from arena.engines.text_stream import StopStrings, TextDecoder
+from arena.engines.text_stream import TextDecoder
+from prompt_formats import ResponseParser
 
 log = logging.getLogger("arena.worker")
 
@@ -35,7 +36,7 @@ class _Refuse(Exception):
 class _Answer:
     sequence: Sequence
     decoder: TextDecoder
-    stops: StopStrings
+    parser: ResponseParser
 
 
 class Answers:
@@ -116,7 +117,7 @@ class Answers:
 
     def _begin(self, message: Start) -> None:
         adapter = self._attached(message.adapter)
-        rendered = self._rendered(message, adapter)
+        rendered = self._rendered(message)
         prompt, context = len(rendered.ids), self._loaded.context_length
         room = context - prompt
         asked = message.sampling.max_tokens
@@ -135,12 +136,16 @@ class Answers:
             max_tokens=sampling.max_tokens or room,
             adapter=adapter,
             logprobs=message.logprobs,
+            stop_ids=rendered.stop_ids,
         )
         tokenizer = self._loaded.tokenizer
         self._answers[message.id] = _Answer(
-            sequence=sequence, decoder=TextDecoder(self._decode), stops=StopStrings(message.stop)
+            sequence=sequence,
+            decoder=TextDecoder(self._decode_all if rendered.marks_are_tokens else self._decode),
+            parser=rendered.parser(message.stop),
         )
-        stop_tokens = [tokenizer.convert_ids_to_tokens(i) for i in sorted(self._loaded.stop_ids)]
+        stop_ids = self._loaded.stop_ids | rendered.stop_ids
+        stop_tokens = [tokenizer.convert_ids_to_tokens(i) for i in sorted(stop_ids)]
         self._send(
             Started(
                 id=message.id,
@@ -151,11 +156,11 @@ class Answers:
                     **rendered.log,
                     "prompt_tokens": prompt,
                     "stop_tokens": stop_tokens,
-                    "stop_strings": list(message.stop),
+                    "stop_strings": [*rendered.stop_strings, *message.stop],
                     "seed": message.seed,
                     "device": self._loaded.device.type,
                     "dtype": str(self._loaded.dtype).removeprefix("torch."),
-                    "versions": self._versions,
+                    "versions": {**rendered.log.get("versions", {}), **self._versions},
                 },
             )
         )
@@ -176,11 +181,11 @@ class Answers:
         scoring = {job.adapter for job in self._scoring}
         self._loaded.adapters.forget_unused({name for name in (*answering, *scoring, *used) if name})
 
-    def _rendered(self, message: Start, adapter: str | None) -> Rendered:
+    def _rendered(self, message: Start) -> Rendered:
         tokenizer = self._loaded.tokenizer
         if message.conversation is not None:
             try:
-                rendered = render(tokenizer, message.conversation, self._loaded.adapters.template(adapter))
+                rendered = render(tokenizer, message.conversation, message.prompting, message.adapter)
             except CannotRender as error:
                 raise _Refuse("rejected", str(error)) from error
         else:
@@ -195,16 +200,32 @@ class Answers:
         )
         return text
 
+    def _decode_all(self, ids: Ids[int]) -> str:
+        text: str = self._loaded.tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
+
     def _one_token(self, answer: _Answer, step: Step) -> None:
         end, sequence = step.end, answer.sequence
-        text = "" if end == "stop" else answer.stops.add(answer.decoder.add(step.token))
-        if end is not None and not answer.stops.stopped:
-            text += answer.stops.add(answer.decoder.finish())
-            text += answer.stops.finish()
+        parser = answer.parser
+        said = [parser.feed("" if end == "stop" else answer.decoder.add(step.token))]
+        if end is not None and not parser.stopped:
+            said += [parser.feed(answer.decoder.finish()), parser.rest()]
+        text = "".join(delta.content for delta in said)
+        thinking = "".join(delta.thinking for delta in said)
         logprobs = self._logprobs(step) if step.logprob is not None and end != "stop" else ()
-        if text or logprobs:
-            self._send(Delta(id=sequence.id, text=text, tokens=sequence.generated, logprobs=logprobs))
-        if answer.stops.stopped:
+        if text or thinking or logprobs:
+            self._send(
+                Delta(
+                    id=sequence.id,
+                    text=text,
+                    thinking=thinking,
+                    tokens=sequence.generated,
+                    logprobs=logprobs,
+                )
+            )
+        if parser.stopped:
             sequence.finished = True
             self._end(answer, "stop")
         elif end is not None:

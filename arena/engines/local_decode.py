@@ -33,6 +33,7 @@ class Sequence:
     max_tokens: int
     adapter: str | None = None
     logprobs: int | None = None
+    stop_ids: frozenset[int] = frozenset()
     prompt_length: int = field(init=False)
     finished: bool = False
 
@@ -214,7 +215,7 @@ class Decoder:
             token = best[row] if sampler.plain_greedy else sampler.draw(sequence.ids, logits[row])
             sequence.ids.append(token)
             end: Literal["stop", "length"] | None = None
-            if token in self._loaded.stop_ids:
+            if token in self._loaded.stop_ids or token in sequence.stop_ids:
                 end = "stop"
             elif sequence.generated >= sequence.max_tokens:
                 end = "length"

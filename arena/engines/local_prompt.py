@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from jinja2.exceptions import TemplateError
-
+from arena.engines.protocol import Prompting
+from prompt_formats import (
+    PromptFormat,
+    PromptFormatError,
+    ResponseParser,
+    load_registry,
+    load_tokenizer,
+    parser_for,
+    resolve,
+)
+from prompt_formats import render as render_prompt
 from prompt_formats.conversation import Conversation
+from prompt_formats.registry import built_in
 
 
 class CannotRender(Exception):
@@ -19,49 +28,74 @@ class CannotRender(Exception):
 
 @dataclass(frozen=True)
 class Rendered:
-    """A prompt: its text, the ids sent to the model, and how it was made."""
+    """A prompt: its text, the ids sent to the model, what ends the answer, and how it was made.
+
+    `form` is null for raw text, which has no format.
+    """
 
     text: str
     ids: list[int]
     log: dict[str, Any]
+    stop_ids: frozenset[int] = field(default_factory=frozenset)
+    stop_strings: tuple[str, ...] = ()
+    form: PromptFormat | None = None
+
+    @property
+    def marks_are_tokens(self) -> bool:
+        """Whether the parser must see special tokens: marks of thinking and channels may be such."""
+        return self.form is not None and (self.form.thinking is not None or self.form.channels is not None)
+
+    def parser(self, stops: tuple[str, ...]) -> ResponseParser:
+        """A streaming parser for the answer; `stops` are the request's own stop strings."""
+        form = self.form or built_in()["plain"]
+        return parser_for(form, prompt_tail=self.text[-400:], stops=stops)
 
 
-def render(tokenizer: Any, conversation: Conversation, adapter_template: str | None = None) -> Rendered:
-    """The conversation by the template saved beside the adapter, or else the tokenizer's own chat template.
+def render(
+    tokenizer: Any,
+    conversation: Conversation,
+    prompting: Prompting | None = None,
+    adapter: Path | None = None,
+) -> Rendered:
+    """The conversation by the prompt format that `prompt_formats.resolve` finds, in its order.
 
-    Control tokens that a person typed stay text: they do not become control tokens in `ids`.
-    Raises `CannotRender` where the model has no chat template, or its template refuses the conversation.
+    Control tokens that a person typed stay text: they do not become control tokens in `ids`. Where a template
+    takes no system message, or wants turns to alternate, the family's policy is applied and logged.
+    Raises `CannotRender` where the format is unknown or its template refuses the conversation.
     """
-    template = adapter_template or tokenizer.chat_template
-    if template is None:
-        raise CannotRender(
-            "this model has no chat template (a base model, or its tokenizer_config.json or "
-            "chat_template.jinja is missing): send raw text, or set a prompt format"
-        )
-    clock = datetime.now(UTC)
-    messages = conversation.as_chat()
+    prompting = prompting or Prompting()
     try:
-        text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, chat_template=adapter_template
+        resolution = resolve(
+            prompting.model,
+            explicit=prompting.prompt_format,
+            adapter=adapter,
+            tokenizer=tokenizer,
+            parent=prompting.parent,
+            registry=load_registry(prompting.formats),
         )
-        ids = tokenizer.apply_chat_template(
-            messages,
-            tokenize=True,
-            add_generation_prompt=True,
-            return_dict=False,
-            chat_template=adapter_template,
-            sanitize_control_tokens=True,
+        prompt = render_prompt(
+            conversation,
+            resolution,
+            tokenizer=load_tokenizer(tokenizer),
+            system_policy="family",
+            alternation="family",
+            now=datetime.now(),  # templates write the local date
         )
-    except TemplateError as error:
-        raise CannotRender(f"the model's chat template refuses this conversation: {error}") from error
-    naive = tokenizer(text, add_special_tokens=False)["input_ids"]
-    log = {
-        "template": "adapter" if adapter_template else "tokenizer",
-        "template_sha256": _template_hash(template),
-        "control_tokens_kept_as_text": ids != naive,
-        "clock": clock.isoformat(),
-    }
-    return Rendered(text=text, ids=_one_bos(ids, tokenizer.bos_token_id), log=log)
+    except PromptFormatError as error:
+        raise CannotRender(f"this conversation cannot be rendered: {error}") from error
+    assert prompt.ids is not None
+    log = prompt.log()
+    # Kept apart in the generation: the text has a column of its own, and ids can be made again from the log.
+    del log["prompt"], log["ids"], log["rendered_by"], log["estimate"]
+    log["warning"] = resolution.warning
+    return Rendered(
+        text=prompt.prompt,
+        ids=_one_bos(list(prompt.ids), tokenizer.bos_token_id),
+        log=log,
+        stop_ids=frozenset(prompt.stop_ids),
+        stop_strings=resolution.format.stops,
+        form=resolution.format,
+    )
 
 
 def encode_text(tokenizer: Any, text: str) -> Rendered:
@@ -69,7 +103,7 @@ def encode_text(tokenizer: Any, text: str) -> Rendered:
     ids = tokenizer(text, add_special_tokens=True)["input_ids"]
     if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id and not text.endswith(str(tokenizer.eos_token)):
         ids = ids[:-1]  # an end-of-text that the tokenizer appended would end the answer before it began
-    log = {"template": None, "clock": datetime.now(UTC).isoformat()}
+    log = {"format": None, "clock": datetime.now(UTC).isoformat()}
     return Rendered(text=text, ids=_one_bos(ids, tokenizer.bos_token_id), log=log)
 
 
@@ -79,10 +113,3 @@ def _one_bos(ids: list[int], bos: int | None) -> list[int]:
     while bos is not None and ids[start : start + 2] == [bos, bos]:
         start += 1
     return ids[start:]
-
-
-def _template_hash(template: str | Mapping[str, str]) -> str:
-    text = (
-        template if isinstance(template, str) else "\n".join(f"{k}\n{v}" for k, v in sorted(template.items()))
-    )
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -60,7 +60,7 @@ class ScoringJob:
 def scoring_job(loaded: LoadedModel, message: ScoreMany) -> ScoringJob:
     """Encode a message's requests. Raises `CannotRender`, `CannotAttach` and `DoesNotFit`."""
     adapter = loaded.adapters.attach(message.adapter) if message.adapter else None
-    items = [_encode(loaded, index, request, adapter) for index, request in enumerate(message.requests)]
+    items = [_encode(loaded, index, request, message) for index, request in enumerate(message.requests)]
     items.sort(key=lambda item: item.length, reverse=True)
     return ScoringJob(id=message.id, items=items, adapter=adapter)
 
@@ -82,10 +82,10 @@ def score_batch(loaded: LoadedModel, job: ScoringJob) -> None:
     job.next += len(batch)
 
 
-def _encode(loaded: LoadedModel, index: int, request: ScoreRequest, adapter: str | None) -> _Item:
+def _encode(loaded: LoadedModel, index: int, request: ScoreRequest, message: ScoreMany) -> _Item:
     tokenizer = loaded.tokenizer
     if request.conversation is not None:
-        context = render(tokenizer, request.conversation, loaded.adapters.template(adapter)).ids
+        context = render(tokenizer, request.conversation, message.prompting, message.adapter).ids
         continuations = [_ids(tokenizer, text) for text in request.continuations]
     else:
         text = request.text or ""

@@ -68,7 +68,12 @@ class EnginePool:
             context_length=spec.context_length,
             dtype=self._dtype,
         )
-        return self._keep(key, LocalEngine(spec, self._worker(config), self._gate, adapter_folder(spec)))
+        return self._keep(
+            key,
+            LocalEngine(
+                spec, self._worker(config), self._gate, adapter_folder(spec), self._data_dir / "formats"
+            ),
+        )
 
     def status(self) -> list[EngineStatus]:
         """Where every engine stands."""

@@ -40,6 +40,16 @@ class WorkerConfig(_Message):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
 
+class Prompting(_Message):
+    """What decides the prompt format beside the tokenizer: the model's id, an explicit format, the parent's id,
+    and the folder of the user's own formats."""
+
+    model: str | None = None
+    prompt_format: str | None = None
+    parent: str | None = None
+    formats: Path | None = None
+
+
 class Start(_Message):
     """Begin to answer. `sampling` is complete as far as the model version and the request set it."""
 
@@ -52,6 +62,7 @@ class Start(_Message):
     seed: int
     logprobs: int | None = None
     adapter: Path | None = None
+    prompting: Prompting = Prompting()
 
 
 class ScoreMany(_Message):
@@ -61,6 +72,7 @@ class ScoreMany(_Message):
     id: int
     requests: tuple[ScoreRequest, ...]
     adapter: Path | None = None
+    prompting: Prompting = Prompting()
 
 
 class Cancel(_Message):
@@ -119,6 +131,7 @@ class Delta(_Message):
     type: Literal["delta"] = "delta"
     id: int
     text: str
+    thinking: str = ""
     tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
 

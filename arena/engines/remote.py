@@ -34,6 +34,8 @@ from arena.engines.base import (
 )
 from arena.engines.framing import framed
 from arena.engines.spec import ModelSpec
+from prompt_formats import PromptFormatError, render, resolve
+from prompt_formats.conversation import Conversation
 
 OPENAI = "https://api.openai.com/v1"
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -196,7 +198,7 @@ class RemoteEngine:
         elif request.logprobs is not None:
             options["logprobs"] = request.logprobs
         if request.conversation is not None:
-            messages: Any = framed(self.spec, request.conversation).as_chat()
+            messages: Any = self._messages(request.conversation)
             return await client.chat.completions.create(messages=messages, **options)
         return await client.completions.create(prompt=request.text, **options)
 
@@ -267,6 +269,25 @@ class RemoteEngine:
                 return BrokenAnswer(f"{who}: the server sent what is no answer ({name}: {said})")
         return BrokenAnswer(f"{who}: the connection was lost inside the answer ({name}: {said})")
 
+    def _messages(self, conversation: Conversation) -> list[dict[str, Any]]:
+        # Chat endpoints keep no thinking of earlier answers, and some refuse the field.
+        chat = framed(self.spec, conversation).as_chat()
+        return [
+            {key: value for key, value in message.items() if key != "reasoning_content"} for message in chat
+        ]
+
+    def _estimate(self, conversation: Conversation) -> dict[str, Any]:
+        """How the registry would render the prompt; the server's own rendering cannot be seen."""
+        try:
+            return render(
+                framed(self.spec, conversation),
+                resolve(self.spec.source, explicit=self.spec.prompt_format),
+                system_policy="family",
+                alternation="family",
+            ).log("server")
+        except PromptFormatError as error:
+            return {"rendered_by": "server", "estimate": True, "error": str(error)}
+
     def _generation(
         self, request: GenerationRequest, sampling: Sampling, received: _Received, duration: float
     ) -> Generation:
@@ -282,10 +303,11 @@ class RemoteEngine:
             log["stop_strings"] = list(request.stop)
         if not raw:
             assert request.conversation is not None
-            messages = framed(self.spec, request.conversation).as_chat()
+            messages = self._messages(request.conversation)
             log["messages"] = messages
             characters = sum(len(message["content"]) for message in messages)
             log["estimated_prompt_tokens"] = round(characters / CHARACTERS_PER_TOKEN)
+            log["estimate"] = self._estimate(request.conversation)
         return Generation(
             text="".join(received.text),
             thinking="".join(received.thinking) or None,

@@ -53,6 +53,15 @@ def adapter_folder(spec: ModelSpec) -> Path | None:
     return folder.resolve()
 
 
+def model_id(spec: ModelSpec) -> str:
+    """The id by which a model's family is known: a hub id as it stands, the last part of a folder's path, or
+    the embedded model's name."""
+    if spec.source.startswith(EMBEDDED):
+        return spec.source.removeprefix(EMBEDDED)
+    path = Path(spec.source).expanduser()
+    return path.name if path.exists() or path.is_absolute() else spec.source
+
+
 def weights_digest(spec: ModelSpec, data_dir: Path) -> str:
     """SHA-256 over everything in the weights (and the adapter) that shapes answers; '' for an endpoint.
 

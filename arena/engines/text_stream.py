@@ -1,4 +1,4 @@
-"""From token ids to text that may be shown: whole characters, and nothing that may become a stop string."""
+"""From token ids to text that may be shown: whole characters only (stop strings: `prompt_formats.parse`)."""
 
 from __future__ import annotations
 
@@ -43,39 +43,3 @@ class TextDecoder:
         self._ids = self._ids[self._shown :]
         self._shown = len(self._ids)
         return new
-
-
-class StopStrings:
-    """Cuts text at the first stop string, and holds back what may be the beginning of one."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stop for stop in stops if stop)
-        self._held = ""
-        self.stopped = False
-
-    def add(self, text: str) -> str:
-        """The text that may be shown now. Nothing more comes once `stopped` is true."""
-        if self.stopped:
-            return ""
-        if not self._stops:
-            return text
-        held = self._held + text
-        found = [at for at in (held.find(stop) for stop in self._stops) if at >= 0]
-        if found:
-            self.stopped, self._held = True, ""
-            return held[: min(found)]
-        keep = max(self._possible_beginning(held, stop) for stop in self._stops)
-        self._held = held[len(held) - keep :]
-        return held[: len(held) - keep]
-
-    def finish(self) -> str:
-        """What was held back, once it is certain that no stop string follows."""
-        held, self._held = self._held, ""
-        return held
-
-    @staticmethod
-    def _possible_beginning(text: str, stop: str) -> int:
-        for length in range(min(len(stop) - 1, len(text)), 0, -1):
-            if text.endswith(stop[:length]):
-                return length
-        return 0

@@ -116,7 +116,7 @@ async def test_an_adapter_brings_its_own_template(
     async for chunk in engine(pool, smollm2_spec, folder).stream(ASKED):
         if isinstance(chunk, Finished):
             assert chunk.generation.rendered_prompt == "질문: What is the capital of France?\n답:"
-            assert chunk.generation.prompt_log["template"] == "adapter"
+            assert chunk.generation.prompt_log["reason"].startswith("template saved beside the adapter")
 
 
 async def test_an_adapter_that_was_trained_again_is_loaded_again(

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from arena.engines.base import EngineRejected, EngineUnavailable, Finished, GenerationRequest, Sampling
+from arena.engines.base import (
+    EngineUnavailable,
+    Finished,
+    GenerationRequest,
+    Prompted,
+    Sampling,
+    TextDelta,
+)
 from arena.engines.local import LocalEngine
 from arena.engines.pool import EnginePool
 from arena.engines.sources import weights_digest
@@ -85,15 +92,41 @@ async def test_a_damaged_shard_and_a_damaged_config_are_told(broken: Path, engin
         await answer(found)  # type: ignore[arg-type]
 
 
-async def test_a_folder_without_a_chat_template_refuses_conversations_and_continues_text(
+async def test_a_folder_without_a_chat_template_is_plain_text_with_a_warning(
     broken: Path, engine_pool: EnginePool
 ) -> None:
     (broken / "chat_template.jinja").unlink()
     without = engine(engine_pool, broken)
-    with pytest.raises(EngineRejected, match="no chat template"):
-        await answer(without)
+    async for chunk in without.stream(ASKED):
+        if isinstance(chunk, Prompted):
+            assert chunk.prompt_log["format"] == "plain"
+            assert "no prompt format is known" in chunk.prompt_log["warning"]
+            assert chunk.rendered_prompt == "What is the capital of France?"
+            break
+    else:
+        raise AssertionError("the stream told no prompt")
     assert await answer(without, ASKED.model_copy(update={"conversation": None, "text": "The capital"}))
     await without.close()
+
+
+async def test_thinking_that_the_prompt_opened_is_kept_apart(broken: Path, engine_pool: EnginePool) -> None:
+    """A random model never closes its thinking: everything it says is thinking, and nothing an answer."""
+    template = (broken / "chat_template.jinja").read_text()
+    assistant = "<|im_start|>assistant\n"
+    assert assistant in template
+    (broken / "chat_template.jinja").write_text(template.replace(assistant, assistant + "<think>\n"))
+    thinker = engine(engine_pool, broken)
+    shown = ""
+    async for chunk in thinker.stream(ASKED.model_copy(update={"sampling": Sampling(max_tokens=8)})):
+        if isinstance(chunk, TextDelta):
+            assert chunk.text == ""
+            shown += chunk.thinking
+        if isinstance(chunk, Finished):
+            assert chunk.generation.rendered_prompt is not None
+            assert chunk.generation.rendered_prompt.endswith("<think>\n")
+            assert chunk.generation.text == ""
+            assert chunk.generation.thinking == shown != ""
+    await thinker.close()
 
 
 async def test_stops_are_the_union_of_generation_config_and_tokenizer(

@@ -13,7 +13,7 @@ from arena.engines.local_decode import PIECE, Decoder, Sequence
 from arena.engines.local_model import LoadedModel, load
 from arena.engines.local_prompt import CannotRender, encode_text, render
 from arena.engines.local_sampling import TokenSampler, effective
-from arena.engines.protocol import WorkerConfig
+from arena.engines.protocol import Prompting, WorkerConfig
 from prompt_formats.conversation import Conversation
 
 pytestmark = pytest.mark.model
@@ -181,8 +181,8 @@ def test_control_tokens_that_a_person_types_stay_text(loaded: LoadedModel) -> No
     )
     assert attack in rendered.text
     assert tokenizer.decode(rendered.ids) == rendered.text
-    assert rendered.log["control_tokens_kept_as_text"] is True
-    assert plain.log["control_tokens_kept_as_text"] is False
+    assert any("encoded as plain text" in note for note in rendered.log["policies"])
+    assert not plain.log["policies"]
 
 
 def test_ids_are_those_of_the_rendered_text_with_one_bos(loaded: LoadedModel) -> None:
@@ -211,9 +211,28 @@ def test_a_template_that_refuses_says_why(loaded: LoadedModel) -> None:
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(CannotRender, match="roles must alternate"):
         render(tokenizer, Conversation().add("user", "hello"))
+    with pytest.raises(CannotRender, match="no-such-format"):
+        render(tokenizer, Conversation().add("user", "hello"), Prompting(prompt_format="no-such-format"))
+
+
+def test_formats_come_in_the_order_of_their_authority(loaded: LoadedModel, tmp_path: Path) -> None:
+    import copy
+
+    tokenizer = copy.deepcopy(loaded.tokenizer)
+    hello = Conversation().add("user", "안녕")
+    assert "own template" in render(tokenizer, hello, Prompting(model="org/vicuna-7b-v1.5")).log["reason"]
+    explicit = render(tokenizer, hello, Prompting(prompt_format="alpaca"))
+    assert "### Instruction:\n안녕" in explicit.text
     tokenizer.chat_template = None
-    with pytest.raises(CannotRender, match="no chat template"):
-        render(tokenizer, Conversation().add("user", "hello"))
+    by_id = render(tokenizer, hello, Prompting(model="org/vicuna-7b-v1.5"))
+    assert by_id.text.endswith("USER: 안녕 ASSISTANT:")
+    plain = render(tokenizer, hello, Prompting(model="nobody/knows-this"))
+    assert plain.log["format"] == "plain"
+    assert "no prompt format is known" in plain.log["warning"]
+    (tmp_path / "mine.yaml").write_text("family: mine\ntemplate: mine.jinja\nformats: [{name: mine}]\n")
+    (tmp_path / "mine.jinja").write_text("나: {{ messages[0].content }}\n너:")
+    mine = render(tokenizer, hello, Prompting(prompt_format="mine", formats=tmp_path))
+    assert mine.text == "나: 안녕\n너:"
 
 
 def test_raw_text_is_encoded_as_it_stands(loaded: LoadedModel) -> None:

@@ -70,7 +70,7 @@ async def test_answers_word_by_word_and_tells_exactly_what_the_model_saw(engine:
     log = generation.prompt_log
     assert log["prompt_tokens"] == 37
     assert log["stop_tokens"] == ["<|im_end|>"]
-    assert len(log["template_sha256"]) == 64
+    assert len(log["template_hash"]) == 64
     assert {"torch", "transformers", "tokenizers"} <= set(log["versions"])
     assert generation.sampling.max_tokens == 24
 

@@ -1,4 +1,4 @@
-"""Text from tokens: whole characters only, and stop strings that never show."""
+"""Text from tokens: whole characters only."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.engines.text_stream import REPLACEMENT, StopStrings, TextDecoder
+from arena.engines.text_stream import REPLACEMENT, TextDecoder
 
-PIECES = st.lists(st.text("ab끝<|", max_size=4), max_size=12)
-STOPS = st.lists(st.text("ab끝<|", min_size=1, max_size=4), max_size=3)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=REPLACEMENT), max_size=30)
 
 
@@ -40,42 +38,6 @@ def test_bytes_that_are_no_text_do_not_hold_back_what_follows() -> None:
     decoder = TextDecoder(as_bytes)
     shown = "".join(decoder.add(byte) for byte in b"a\xffb")
     assert shown + decoder.finish() == f"a{REPLACEMENT}b"
-
-
-@given(PIECES, STOPS)
-def test_stop_strings_cut_as_if_the_text_were_there_at_once(pieces: list[str], stops: list[str]) -> None:
-    scanner = StopStrings(stops)
-    shown = ""
-    for piece in pieces:
-        shown += scanner.add(piece)
-        if scanner.stopped:
-            break
-    shown += scanner.finish()
-    # The reference reads character by character: the first moment at which any stop string is complete ends it.
-    text, expected = "".join(pieces), None
-    for end in range(len(text) + 1):
-        complete = [end - len(stop) for stop in stops if text[:end].endswith(stop)]
-        if complete:
-            expected = text[: min(complete)]
-            break
-    if scanner.stopped:
-        assert expected is not None
-        assert text.startswith(shown)
-        assert not any(stop in shown for stop in stops)
-    else:
-        assert expected is None
-        assert shown == text
-
-
-def test_only_what_may_become_a_stop_string_is_held_back() -> None:
-    scanner = StopStrings(["USER:", "끝."])
-    assert scanner.add("안녕 US") == "안녕 "
-    assert scanner.add("A 끝") == "USA "
-    assert scanner.add("나다") == "끝나다"
-    assert scanner.add(" 끝") == " "
-    assert scanner.add(".그리고") == ""
-    assert scanner.stopped
-    assert scanner.add("더") == ""
 
 
 @pytest.mark.model
