@@ -15,6 +15,7 @@ from results.store._backups import (
 from results.store._forgetting import Forgotten
 from results.store._imports import CHUNK_ROWS, IMPORT_SCHEMA
 from results.store._opening import Settings
+from results.store._screening import ScreeningOutcome
 from results.store._store import Store, open_store
 from results.store._votes import CHANGE_WINDOW
 from results.store.errors import (
@@ -39,6 +40,7 @@ __all__ = [
     "Compacted",
     "Forgotten",
     "Restored",
+    "ScreeningOutcome",
     "Settings",
     "Store",
     "StoreBusy",

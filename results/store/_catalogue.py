@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from results.store import _battles, _forgetting, _imports, _models, _upkeep, _votes
+from results.store import _battles, _forgetting, _imports, _models, _screening, _upkeep, _votes
 from results.store._operations import Operation
 
 OPERATIONS: dict[str, Operation[Any, Any]] = {
     operation.name: operation
-    for module in (_models, _battles, _votes, _forgetting, _imports, _upkeep)
+    for module in (_models, _battles, _votes, _forgetting, _imports, _screening, _upkeep)
     for operation in vars(module).values()
     if isinstance(operation, Operation)
 }

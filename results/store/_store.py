@@ -34,8 +34,9 @@ from results.records import (
     VoteOutcome,
     VoteRecord,
     VoterRecord,
+    now,
 )
-from results.store import _battles, _forgetting, _imports, _models, _select, _upkeep, _votes
+from results.store import _battles, _forgetting, _imports, _models, _screening, _select, _upkeep, _votes
 from results.store._client import OwnerGone
 from results.store._database import Migrated
 from results.store._election import Backend, elect
@@ -44,6 +45,7 @@ from results.store._forgetting import Forgotten
 from results.store._opening import Settings
 from results.store._operations import Nothing, Operation
 from results.store._owner import Owner
+from results.store._screening import ScreeningOutcome
 from results.store._staging import chunks
 from results.store.errors import StoreBusy, StoreClosed, StoreError, StoreReadOnly
 
@@ -211,6 +213,11 @@ class Store:
             _forgetting.FORGET_OLDER,
             _forgetting.ForgetOlder(before=before, keep_verdicts=keep_verdicts, dry_run=dry_run),
         )
+
+    def apply_screening(self, findings: pa.Table) -> ScreeningOutcome:
+        """Have exactly these votes out of the ratings as screened: columns `seq` (of the vote) and `reason`
+        ("screened:..."). Votes that were screened before and are not among them count again."""
+        return self._do(_screening.APPLY_SCREENING, _screening.ScreeningRun(time=now()), findings)
 
     # Imports
 
