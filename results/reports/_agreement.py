@@ -40,6 +40,7 @@ class Share:
 @dataclass(frozen=True)
 class Agreement:
     """`judge` against people, or people with each other (None). `kappa` is None where all verdicts are equal.
+    `same_winner` is the agreement where both named a winner (None where they never did).
     `table` holds the mean shares; rows: a person's verdict (A, tie, B), columns: the other's."""
 
     judge: str | None
@@ -47,6 +48,7 @@ class Agreement:
     votes: int
     agreement: Share
     kappa: Share | None
+    same_winner: Share | None
     table: tuple[tuple[float, ...], ...]
 
 
@@ -126,5 +128,13 @@ def summarise(judge: str | None, tables: Floats, n: Floats, votes: int, level: f
             1 - by_chance
         ) ** 2
         kappa = share((agreed - by_chance) / (1 - by_chance), slope, -1.0)
+    same_winner = None
+    corners = np.ix_([0, 2], [0, 2])
+    named = float(mean[corners].sum())
+    if named > 0:
+        same = float(mean[0, 0] + mean[2, 2]) / named
+        slope = np.zeros((3, 3))
+        slope[corners] = (np.eye(2) - same) / named
+        same_winner = share(same, slope, 0.0)
     shares = tuple(tuple(float(x) for x in row) for row in mean)
-    return Agreement(judge, int(battles), votes, share(agreed, diagonal, 0.0), kappa, shares)
+    return Agreement(judge, int(battles), votes, share(agreed, diagonal, 0.0), kappa, same_winner, shares)

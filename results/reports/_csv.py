@@ -14,6 +14,7 @@ import numpy as np
 from results.ratings import A_WON, B_WON, TIE
 
 if TYPE_CHECKING:
+    from results.reports._agreement import Share
     from results.reports._model import Group, Report
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -69,10 +70,10 @@ def downloads(report: Report) -> tuple[Download, ...]:
     if report.agreement:
         found.append(_file(
             "agreement",
-            ("judge", "battles", "votes", "agreement", "lower", "upper", "kappa", "kappa_lower", "kappa_upper"),
-            ((each.judge or "", each.battles, each.votes, each.agreement.value, each.agreement.lower,
-              each.agreement.upper, *((each.kappa.value, each.kappa.lower, each.kappa.upper) if each.kappa
-                                      else (None, None, None))) for each in report.agreement),
+            ("judge", "battles", "votes", "agreement", "lower", "upper", "kappa", "kappa_lower", "kappa_upper", "same_winner",
+             "same_winner_lower", "same_winner_upper"),
+            ((each.judge or "", each.battles, each.votes, *_share(each.agreement), *_share(each.kappa),
+              *_share(each.same_winner)) for each in report.agreement),
         ))  # fmt: skip
     if report.excluded:
         found.append(_file("excluded", ("reason", "source", "n"), (
@@ -82,6 +83,10 @@ def downloads(report: Report) -> tuple[Download, ...]:
         fields = ("name", "answers", "failed", "first_token", "duration", "tokens_per_second")
         found.append(_file("speed", fields, ([getattr(each, f) for f in fields] for each in report.speed)))
     return tuple(file for file in found if file.rows)
+
+
+def _share(share: Share | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if share is None else (share.value, share.lower, share.upper)
 
 
 def _of_groups(groups: tuple[Group, ...], fields: Sequence[str]) -> Iterable[Sequence[Any]]:
