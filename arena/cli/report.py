@@ -22,6 +22,7 @@ Language = Literal["en", "ko"]
 _STEPS = {
     "ratings": "rating the models",
     "history": "rating them at earlier moments",
+    "style": "taking out the style of answers",
     "agreement": "setting judges against people",
     "evidence": "looking at voters, speed and examples",
     "page": "writing the page",

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from results.reports._reading import OUTCOME_SQL, conditions
+from results.leaderboard_data import OUTCOME_SQL
+from results.reports._reading import conditions
 
 if TYPE_CHECKING:
     from results.reports._model import ReportQuery

@@ -46,7 +46,7 @@ def downloads(report: Report) -> tuple[Download, ...]:
         "status",
     )  # fmt: skip
     found = [_file("ratings", row_fields, ([getattr(row, f) for f in row_fields] for row in report.rows))]
-    names, cells = report.selection.names, report.selection.counts.cells
+    names, cells = report.rated.names, report.rated.counts.cells
     pairs = [
         (names[a], names[b], *(int(cells[a, b, k]) for k in (A_WON, TIE, B_WON)))
         for a, b in np.argwhere(cells.sum(axis=2))
@@ -67,11 +67,17 @@ def downloads(report: Report) -> tuple[Download, ...]:
     for key, groups in (("categories", report.categories), ("languages", report.languages)):
         if groups:
             found.append(_file(key, ("group", *row_fields), _of_groups(groups, row_fields)))
+    if report.style:
+        fields = ("name", "value", "error", "lower", "upper", "p_value")
+        found.append(_file("style", fields, ([getattr(e, f) for f in fields] for e in report.style.effects)))
+        found.append(_file(
+            "style-ratings", row_fields, ([getattr(row, f) for f in row_fields] for row in report.style.rows)
+        ))  # fmt: skip
     if report.agreement:
         found.append(_file(
             "agreement",
-            ("judge", "battles", "votes", "agreement", "lower", "upper", "kappa", "kappa_lower", "kappa_upper", "same_winner",
-             "same_winner_lower", "same_winner_upper"),
+            ("judge", "battles", "votes", "agreement", "lower", "upper", "kappa", "kappa_lower", "kappa_upper",
+             "same_winner", "same_winner_lower", "same_winner_upper"),
             ((each.judge or "", each.battles, each.votes, *_share(each.agreement), *_share(each.kappa),
               *_share(each.same_winner)) for each in report.agreement),
         ))  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, ndtri
 
+from results.leaderboard import Rated
 from results.ratings import BradleyTerry, PairCounts, predict
 
 POWER = 0.8
@@ -49,8 +50,11 @@ class Lead:
         return tuple(rival for rival in self.rivals if not rival.decided)
 
 
-def lead(names: tuple[str, ...], counts: PairCounts, fit: BradleyTerry, seed: int) -> Lead | None:
+def lead(rated: Rated, seed: int) -> Lead | None:
     """Compare the leader with every other rated model; None where fewer than two are rated."""
+    names, counts, fit = rated.names, rated.counts, rated.fit
+    if fit is None:
+        return None
     ranked = sorted(fit.rated.tolist(), key=lambda i: (-fit.ratings[i], names[i]))
     if len(ranked) < 2:
         return None

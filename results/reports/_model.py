@@ -9,20 +9,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from results.leaderboard import LeaderboardRow
+from results.leaderboard import LeaderboardRow, SourceFilter
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from results.figures import Series
-    from results.leaderboard import SourceFilter
-    from results.ratings import Estimate
+    from results.leaderboard import Effect, Rated
+    from results.ratings import PairCounts
     from results.reports._agreement import Agreement
     from results.reports._decide import Lead
-    from results.reports._reading import Selection
-else:
-    SourceFilter = str
+    from results.reports._style import Style
 
 
 class ReportQuery(BaseModel):
@@ -126,21 +121,17 @@ class Exclusion:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything that a report tells. `order` holds the indices (in `selection.names`) of the models in the
-    order of `rows`."""
+    """Everything that a report tells; what the store has nothing of is empty or null."""
 
     query: ReportQuery
     facts: Facts
-    selection: Selection
-    rows: tuple[LeaderboardRow, ...]
-    order: tuple[int, ...]
-    scores: npt.NDArray[np.float64]
+    rated: Rated
     lead: Lead | None
     history: tuple[Series, ...]
     categories: tuple[Group, ...]
     languages: tuple[Group, ...]
+    style: Style | None
     agreement: tuple[Agreement, ...]
-    position: Estimate | None
     excluded: tuple[Exclusion, ...]
     voters: Voters | None
     speed: tuple[Speed, ...]
@@ -149,9 +140,24 @@ class Report:
     @property
     def votes(self) -> int:
         """How many comparisons count."""
-        return int(self.selection.counts.total)
+        return self.rated.board.votes
 
     @property
-    def rated(self) -> tuple[LeaderboardRow, ...]:
-        """The rows that have a rating."""
+    def rows(self) -> tuple[LeaderboardRow, ...]:
+        """All models, as on the leaderboard."""
+        return self.rated.board.models
+
+    @property
+    def rated_rows(self) -> tuple[LeaderboardRow, ...]:
+        """The models that have a rating, best first."""
         return tuple(row for row in self.rows if row.rating is not None)
+
+    @property
+    def position(self) -> Effect | None:
+        """What side a is worth, in rating points; None where the comparisons cannot tell."""
+        return self.rated.board.position
+
+    def counts_of(self, rows: tuple[LeaderboardRow, ...]) -> PairCounts:
+        """The counts among these models, in their order."""
+        place = {name: i for i, name in enumerate(self.rated.names)}
+        return self.rated.counts.subset([place[row.model] for row in rows])

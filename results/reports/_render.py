@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -24,7 +25,7 @@ from results.reports._csv import downloads
 from results.reports._decide import HOPELESS
 from results.reports._model import Example, Group, Report
 from results.reports._numbers import level_of, percent, points
-from results.reports._summary import pairs_met, summarise
+from results.reports._summary import summarise
 from results.reports._texts import Language, Texts
 
 WIDE, NARROW = 760.0, 344.0
@@ -48,10 +49,10 @@ def render(report: Report, *, language: Language = "en", title: str | None = Non
         filters=_filters(report, t),
         sections=_sections(report),
         ratings=_ratings(report, t) if report.rows else None,
-        maps=_maps(report, t) if len(report.rated) > 1 else None,
+        maps=_maps(report, t) if len(report.rated_rows) > 1 else None,
         history=_history(report, t) if report.history else None,
         groups=[(c, g) for c, g in (("category", report.categories), ("language", report.languages)) if g],
-        group_rows=report.rated[:_GROUP_ROWS],
+        group_rows=report.rated_rows[:_GROUP_ROWS],
         in_group=_in_group,
         rivals=report.lead.rivals[:_RIVALS] if report.lead else (),
         hopeless=HOPELESS,
@@ -60,6 +61,7 @@ def render(report: Report, *, language: Language = "en", title: str | None = Non
         without_texts=sum(not example.has_texts for example in report.examples),
         lines_of=_lines_of,
         downloads=downloads(report),
+        exp=math.exp,
         points=points,
         percent=percent,
         excluded_as=lambda reason: _excluded_as(reason, t),
@@ -87,9 +89,10 @@ def _sections(report: Report) -> list[str]:
         "summary": True,
         "ratings": bool(report.rows),
         "rivals": report.lead is not None,
-        "pairs": len(report.rated) > 1,
+        "pairs": len(report.rated_rows) > 1,
         "history": bool(report.history),
         "groups": bool(report.categories or report.languages),
+        "style": report.style is not None,
         "agreement": bool(report.agreement),
         "quality": bool(report.votes or report.excluded),
         "speed": bool(report.speed),
@@ -126,7 +129,7 @@ def _ratings(report: Report, t: Texts) -> dict[str, Any]:
         if len(shown) == len(report.rows)
         else t("ratings.plot_of", level=level, n=len(shown), total=len(report.rows))
     )
-    rated = report.rated
+    rated = report.rated_rows
     described = t(
         "ratings.describe", first=rated[0].model, rating=points(rated[0].rating or 0.0),
         last=rated[-1].model, last_rating=points(rated[-1].rating or 0.0),
@@ -141,14 +144,14 @@ def _ratings(report: Report, t: Texts) -> dict[str, Any]:
 
 
 def _maps(report: Report, t: Texts) -> dict[str, Any]:
-    index = [i for i, row in zip(report.order, report.rows, strict=True) if row.rating is not None][:_MAPPED]
-    names = [report.selection.names[i] for i in index]
-    square = np.ix_(index, index)
-    wins, games = report.scores[square], report.selection.counts.games[square]
+    rows = report.rated_rows[:_MAPPED]
+    names = [row.model for row in rows]
+    counts = report.counts_of(rows)
+    wins, games = counts.wins + counts.ties / 2, counts.games
     played = games.sum(axis=1)
-    rates = np.divide(wins.sum(axis=1), played, out=np.zeros(len(index)), where=played > 0)
+    rates = np.divide(wins.sum(axis=1), played, out=np.zeros(len(names)), where=played > 0)
     a, b = (int(i) for i in np.unravel_index(int(np.triu(games).argmax()), games.shape))
-    total = len(index) * (len(index) - 1) // 2
+    total, everyone = len(names) * (len(names) - 1) // 2, len(report.rated_rows)
     met = int(np.count_nonzero(np.triu(games, 1)))
     return {
         "rates": _inline(win_rate_map(
@@ -160,8 +163,7 @@ def _maps(report: Report, t: Texts) -> dict[str, Any]:
             names, games, width=WIDE, title=t("pairs.counts"),
             description=t("pairs.describe_counts", a=names[a], b=names[b], n=int(games[a, b]), unmet=total - met),
         )),
-        "note": t("pairs.first", n=len(index), total=len(report.rated)) if len(index) < len(report.rated) else "",
-        "met": pairs_met(report),
+        "note": t("pairs.first", n=len(names), total=everyone) if len(names) < everyone else "",
     }  # fmt: skip
 
 

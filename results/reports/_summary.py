@@ -100,7 +100,7 @@ def _unknown(report: Report, t: Texts) -> Iterator[str]:
     met, pairs = pairs_met(report)
     if met < pairs:
         yield t("unknown.unmet", n=pairs - met, total=pairs)
-    few = [row.model for row in report.rated if row.votes < _FEW]
+    few = [row.model for row in report.rated_rows if row.votes < _FEW]
     if few:
         yield t.number("unknown.few", len(few), names=_listed(few, t), least=_FEW)
     voters = report.voters
@@ -123,9 +123,9 @@ def _unknown(report: Report, t: Texts) -> Iterator[str]:
 
 def pairs_met(report: Report) -> tuple[int, int]:
     """How many pairs of rated models have met, and how many pairs there are."""
-    index = [i for i, row in zip(report.order, report.rows, strict=True) if row.rating is not None]
-    games = report.selection.counts.games[np.ix_(index, index)]
-    return int(np.count_nonzero(np.triu(games, 1))), len(index) * (len(index) - 1) // 2
+    rows = report.rated_rows
+    met = int(np.count_nonzero(np.triu(report.counts_of(rows).games, 1)))
+    return met, len(rows) * (len(rows) - 1) // 2
 
 
 def _listed(names: Sequence[str], t: Texts) -> str:
