@@ -15,7 +15,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -70,12 +70,17 @@ class BattleError(Exception):
 
 @dataclass(frozen=True)
 class SideView:
-    """What a voter may see of one answer: nothing here tells which model it is."""
+    """What a voter may see of one answer: nothing here tells which model it is.
+
+    `dropped_rounds` (how the rounds began that the model's window left out) is filled once revealed: windows
+    differ between models.
+    """
 
     status: SideStatus
     text: str
     thinking: str
     error_kind: str | None
+    dropped_rounds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ class _Answer:
     thinking: str = ""
     error_kind: str | None = None
     error: str | None = None
+    dropped_rounds: tuple[str, ...] = ()
     task: asyncio.Task[None] | None = None
     reading: bool = False
     stopping: bool = False
@@ -129,8 +135,9 @@ class _Answer:
     def over(self) -> bool:
         return self.status in ("finished", "stopped", "failed")
 
-    def view(self) -> SideView:
-        return SideView(self.status, self.text, self.thinking, self.error_kind)
+    def view(self, revealed: bool) -> SideView:
+        dropped = self.dropped_rounds if revealed else ()
+        return SideView(self.status, self.text, self.thinking, self.error_kind, dropped)
 
 
 @dataclass
@@ -183,7 +190,9 @@ class _Battle:
             id=self.id,
             phase=self.phase,
             turns=tuple(
-                TurnView(turn.prompt, turn.answers["a"].view(), turn.answers["b"].view())
+                TurnView(
+                    turn.prompt, turn.answers["a"].view(self.revealed), turn.answers["b"].view(self.revealed)
+                )
                 for turn in self.turns
             ),
             verdict=self.verdict,
@@ -225,6 +234,7 @@ def _stored_turns(stored: StoredBattle) -> list[_Turn]:
         answer.status = _STATUS_OF[generation.finish_reason]
         answer.text, answer.thinking = generation.text, generation.thinking or ""
         answer.error_kind, answer.error = generation.error_kind, generation.error
+        answer.dropped_rounds = _dropped_rounds(generation.prompt_log)
     return turns
 
 
@@ -501,6 +511,7 @@ class BattleService:
             answer.text, answer.thinking = generation.text, generation.thinking or ""
         # What was asked is kept also of an answer that was stopped or failed, where the engine told it.
         prompt = generation or prompted
+        answer.dropped_rounds = _dropped_rounds(prompt.prompt_log if prompt else {})
         record = GenerationRecord(
             id=ids.new_id(),
             battle_id=battle.id,
@@ -588,6 +599,10 @@ class BattleService:
         if len(starts) >= self._settings.per_voter_per_hour:
             raise BattleError("too_many", limit=self._settings.per_voter_per_hour)
         starts.append(time.monotonic())
+
+
+def _dropped_rounds(prompt_log: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(dropped["begins"]) for dropped in prompt_log.get("dropped_rounds", ()))
 
 
 def _finish_reason(

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from arena.config import ConfigError, Settings, nearest
 from arena.engines.base import EngineError
 from arena.engines.spec import ModelSpec
+from prompt_formats import Registry, UnknownFormat
 from results.records import ModelVersionRecord, ModelVersionRef
 from results.store import Store
 
@@ -96,7 +97,8 @@ def spec_from_text(text: str) -> ModelSpec:
             raise ConfigError(
                 f"'{text}': write openai:MODEL@BASE_URL, for example openai:qwen3@http://localhost:8000/v1"
             )
-        return ModelSpec(name=model, kind="openai", source=model, base_url=url, api_key_env="OPENAI_API_KEY")
+        name = model.replace("/", "-")
+        return ModelSpec(name=name, kind="openai", source=model, base_url=url, api_key_env="OPENAI_API_KEY")
     name = text.rstrip("/").rsplit("/", 1)[-1]
     if not name:
         raise ConfigError(
@@ -123,6 +125,20 @@ def configured_specs(
             raise ConfigError(f"two models are named '{spec.name}': give one another name in arena.toml")
         seen.add(spec.name)
     return specs
+
+
+def check_formats(specs: Sequence[ModelSpec], registry: Registry) -> None:
+    """Refuse prompt formats that the registry does not hold before a voter meets them.
+
+    Raises:
+        ConfigError: naming the model, and the nearest known formats.
+    """
+    for spec in specs:
+        try:
+            if spec.prompt_format is not None:
+                registry[spec.prompt_format]
+        except UnknownFormat as error:
+            raise ConfigError(f"{spec.name}: prompt_format: {error}") from None
 
 
 def enrol(store: Store, specs: Sequence[ModelSpec], weights_digest: Callable[[ModelSpec], str]) -> Roster:

@@ -110,15 +110,17 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     from arena.engines.pool import EnginePool
     from arena.engines.sources import weights_digest
     from arena.matchmaking import policy_from
-    from arena.roster import configured_specs, enrol
+    from arena.roster import check_formats, configured_specs, enrol
     from arena.web._frame import PageContext
     from arena.web.app import create_app
     from arena.web.voters import VoterCookies, load_secret
+    from prompt_formats import PromptFormatError, load_registry
     from results.store import StoreError, open_store
 
     try:
         specs = configured_specs(settings, words, default_specs(data))
-    except ConfigError as error:
+        check_formats(specs, load_registry(data / "formats"))
+    except (ConfigError, PromptFormatError) as error:
         raise BadInput(str(error)) from None
     if any(spec.source.startswith("embedded:") for spec in specs):
         prepare_embedded(data)

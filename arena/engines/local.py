@@ -70,7 +70,11 @@ class LocalEngine:
         self.spec = spec
         self._adapter = adapter
         self._prompting = Prompting(
-            model=model_id(spec), prompt_format=spec.prompt_format, parent=spec.parent, formats=formats
+            model=model_id(spec),
+            prompt_format=spec.prompt_format,
+            parent=spec.parent,
+            formats=formats,
+            window=spec.window,
         )
         self.worker = worker
         self._gate = gate

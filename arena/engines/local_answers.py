@@ -21,7 +21,7 @@ from arena.engines.local_sampling import TokenSampler, effective
 from arena.engines.local_score import DoesNotFit, ScoringJob, score_batch, scoring_job
 from arena.engines.protocol import Delta, Ended, FromWorker, Refused, Scored, ScoreMany, Start, Started
 from arena.engines.text_stream import TextDecoder
-from prompt_formats import ResponseParser
+from prompt_formats import OverBudget, ResponseParser
 
 log = logging.getLogger("arena.worker")
 
@@ -79,7 +79,7 @@ class Answers:
             job = scoring_job(self._loaded, message)
         except (CannotRender, CannotAttach) as error:
             self._send(Refused(id=message.id, kind="rejected", message=str(error)))
-        except DoesNotFit as error:
+        except (DoesNotFit, OverBudget) as error:
             self._send(Refused(id=message.id, kind="over_context", message=str(error)))
         except Exception as error:  # as in `start`
             log.exception("scoring %d cannot be started", message.id)
@@ -188,6 +188,8 @@ class Answers:
                 rendered = render(tokenizer, message.conversation, message.prompting, message.adapter)
             except CannotRender as error:
                 raise _Refuse("rejected", str(error)) from error
+            except OverBudget as error:
+                raise _Refuse("over_context", str(error)) from error
         else:
             rendered = encode_text(tokenizer, message.text or "")
         if not rendered.ids:

@@ -9,6 +9,7 @@ from typing import Any
 
 from arena.engines.protocol import Prompting
 from prompt_formats import (
+    OverBudget,
     PromptFormat,
     PromptFormatError,
     ResponseParser,
@@ -16,6 +17,7 @@ from prompt_formats import (
     load_tokenizer,
     parser_for,
     resolve,
+    window_from,
 )
 from prompt_formats import render as render_prompt
 from prompt_formats.conversation import Conversation
@@ -61,7 +63,8 @@ def render(
 
     Control tokens that a person typed stay text: they do not become control tokens in `ids`. Where a template
     takes no system message, or wants turns to alternate, the family's policy is applied and logged.
-    Raises `CannotRender` where the format is unknown or its template refuses the conversation.
+    Raises `CannotRender` where the format is unknown or its template refuses the conversation, and `OverBudget`
+    where the window cannot hold the last turn.
     """
     prompting = prompting or Prompting()
     try:
@@ -79,8 +82,11 @@ def render(
             tokenizer=load_tokenizer(tokenizer),
             system_policy="family",
             alternation="family",
+            window=window_from(prompting.window),
             now=datetime.now(),  # templates write the local date
         )
+    except OverBudget:
+        raise
     except PromptFormatError as error:
         raise CannotRender(f"this conversation cannot be rendered: {error}") from error
     assert prompt.ids is not None

@@ -58,7 +58,7 @@ class ScoringJob:
 
 
 def scoring_job(loaded: LoadedModel, message: ScoreMany) -> ScoringJob:
-    """Encode a message's requests. Raises `CannotRender`, `CannotAttach` and `DoesNotFit`."""
+    """Encode a message's requests. Raises `CannotRender`, `CannotAttach`, `DoesNotFit` and `OverBudget`."""
     adapter = loaded.adapters.attach(message.adapter) if message.adapter else None
     items = [_encode(loaded, index, request, message) for index, request in enumerate(message.requests)]
     items.sort(key=lambda item: item.length, reverse=True)

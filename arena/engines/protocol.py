@@ -42,12 +42,13 @@ class WorkerConfig(_Message):
 
 class Prompting(_Message):
     """What decides the prompt format beside the tokenizer: the model's id, an explicit format, the parent's id,
-    and the folder of the user's own formats."""
+    the folder of the user's own formats, and the window (see `prompt_formats.window_from`)."""
 
     model: str | None = None
     prompt_format: str | None = None
     parent: str | None = None
     formats: Path | None = None
+    window: dict[str, int] | None = None
 
 
 class Start(_Message):

@@ -34,8 +34,9 @@ from arena.engines.base import (
 )
 from arena.engines.framing import framed
 from arena.engines.spec import ModelSpec
-from prompt_formats import PromptFormatError, render, resolve
+from prompt_formats import PromptFormatError, render, resolve, window_from
 from prompt_formats.conversation import Conversation
+from prompt_formats.windows import Round, split_rounds
 
 OPENAI = "https://api.openai.com/v1"
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -271,16 +272,24 @@ class RemoteEngine:
 
     def _messages(self, conversation: Conversation) -> list[dict[str, Any]]:
         # Chat endpoints keep no thinking of earlier answers, and some refuse the field.
-        chat = framed(self.spec, conversation).as_chat()
+        chat = self._windowed(conversation)[0].as_chat()
         return [
             {key: value for key, value in message.items() if key != "reasoning_content"} for message in chat
         ]
+
+    def _windowed(self, conversation: Conversation) -> tuple[Conversation, tuple[Round, ...]]:
+        whole = framed(self.spec, conversation)
+        window = window_from(self.spec.window)
+        if window is None:
+            return whole, ()
+        kept = window.apply(split_rounds(whole), None)
+        return kept.conversation(), kept.dropped
 
     def _estimate(self, conversation: Conversation) -> dict[str, Any]:
         """How the registry would render the prompt; the server's own rendering cannot be seen."""
         try:
             return render(
-                framed(self.spec, conversation),
+                self._windowed(conversation)[0],
                 resolve(self.spec.source, explicit=self.spec.prompt_format),
                 system_policy="family",
                 alternation="family",
@@ -307,6 +316,10 @@ class RemoteEngine:
             log["messages"] = messages
             characters = sum(len(message["content"]) for message in messages)
             log["estimated_prompt_tokens"] = round(characters / CHARACTERS_PER_TOKEN)
+            log["dropped_rounds"] = [
+                {"number": dropped.number, "begins": dropped.question[:80]}
+                for dropped in self._windowed(request.conversation)[1]
+            ]
             log["estimate"] = self._estimate(request.conversation)
         return Generation(
             text="".join(received.text),

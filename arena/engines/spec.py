@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from arena.engines.base import Sampling
+from prompt_formats.errors import InvalidInput
+from prompt_formats.windows import window_from
 
 Quantisation = Literal["none", "int8", "nf4"]
 
@@ -41,6 +43,7 @@ class ModelSpec(BaseModel):
     adapter: str | None = None
     quantisation: Quantisation = "none"
     prompt_format: str | None = None
+    window: dict[str, int] | None = None
     system_prompt: str | None = None
     few_shot: tuple[Example, ...] = ()
     sampling: Sampling = Sampling()
@@ -50,17 +53,34 @@ class ModelSpec(BaseModel):
     tags: tuple[str, ...] = ()
     note: str | None = None
 
+    @field_validator("window")
+    @classmethod
+    def _known_window(cls, window: dict[str, int] | None) -> dict[str, int] | None:
+        try:
+            window_from(window)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+        return window
+
+    @model_validator(mode="after")
+    def _countable_window(self) -> Self:
+        if self.kind == "openai" and "token_budget" in (self.window or {}):
+            raise ValueError("window: an endpoint's tokens cannot be counted here; use last_rounds or search")
+        return self
+
     def digest(self, weights: str) -> str:
         """SHA-256 over what shapes the answers; `weights` is the content hash of the weights (or, for an
         endpoint, its identity: the URL and model id already in the spec, so pass an empty string)."""
+        # Defaults stay out, so that a field added by a later release changes no version that does not use it.
         shaping = self.model_dump(
             mode="json",
+            exclude_defaults=True,
             include={
-                "kind", "source", "revision", "base_url", "adapter", "quantisation", "prompt_format",
+                "kind", "source", "revision", "base_url", "adapter", "quantisation", "prompt_format", "window",
                 "system_prompt", "few_shot", "sampling", "context_length",
             },
         )  # fmt: skip
         if weights:
-            del shaping["source"]
+            shaping.pop("source", None)
         text = json.dumps({"weights": weights, **shaping}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -19,6 +19,7 @@ from arena.engines.base import (
     Finished,
     Generation,
     GenerationRequest,
+    Prompted,
     TextDelta,
 )
 from arena.engines.spec import ModelSpec
@@ -43,6 +44,11 @@ class ScriptedEngine:
     async def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
         self.requests.append(request)
         try:
+            yield Prompted(
+                rendered_prompt="<prompt>",
+                rendered_by="engine",
+                prompt_log={"dropped_rounds": [{"number": 1, "begins": "한참 전 이야기"}]},
+            )
             for number, word in enumerate(self.words):
                 await asyncio.sleep(self.slow)
                 if self.fails and number:
@@ -57,6 +63,7 @@ class ScriptedEngine:
                     duration=0.1,
                     rendered_prompt="<prompt>",
                     rendered_by="engine",
+                    prompt_log={"dropped_rounds": [{"number": 1, "begins": "한참 전 이야기"}]},
                 )
             )
         finally:
@@ -126,6 +133,9 @@ async def test_no_view_before_the_reveal_tells_the_models_apart(store: Store) ->
         assert "Ada" not in text
         assert "Bob" not in text
         assert "secret.example" not in text
+        assert "한참 전" not in json.dumps(asdict(each), default=str, ensure_ascii=False)
+    revealed = await battles.reveal(VOTER, view.id)
+    assert revealed.turns[0].a.dropped_rounds == ("한참 전 이야기",)
     await battles.close()
 
 
@@ -175,6 +185,8 @@ async def test_stopping_keeps_what_was_written_and_frees_the_engine(store: Store
     assert engines["one"].closed == 1
     reasons = store.query("SELECT finish_reason FROM generations ORDER BY 1").to_pylist()
     assert reasons == [{"finish_reason": "cancelled"}, {"finish_reason": "stop"}]
+    prompts = store.query("SELECT rendered_prompt FROM generations").to_pylist()
+    assert prompts == [{"rendered_prompt": "<prompt>"}] * 2
     await battles.close()
 
 
@@ -305,3 +317,10 @@ def test_the_roster_of_a_second_start_has_the_same_versions(store: Store) -> Non
     assert versions([spec.model_copy(update={"system_prompt": "한국어로 답하세요."})]) == ["model@2"]
     assert versions([spec], weights="others") == ["model@3"]
     assert versions([spec]) == ["model@1"]
+
+
+def test_the_digest_ignores_what_does_not_shape_answers_and_defaults() -> None:
+    spec = ModelSpec(name="model", source="folder")
+    assert spec.digest("w") == spec.model_copy(update={"source": "moved", "tags": ("x",)}).digest("w")
+    for change in ({"window": {"last_rounds": 2}}, {"prompt_format": "alpaca"}, {"quantisation": "nf4"}):
+        assert spec.model_copy(update=change).digest("w") != spec.digest("w")

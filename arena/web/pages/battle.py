@@ -345,7 +345,15 @@ def _messages(view: BattleView | None, side: Side, locale: str) -> list[dict[str
         note = _note(answer, locale)
         if note:
             messages.append({"role": "assistant", "content": f"*{note}*"})
+        if answer.dropped_rounds:
+            rounds = "\n".join(f"- {_as_text(begins)}" for begins in answer.dropped_rounds)
+            messages.append({"role": "assistant", "content": f"{text(locale, 'side.dropped')}\n{rounds}"})
     return messages
+
+
+def _as_text(words: str) -> str:
+    """Words of others, which are not Markdown, for a place that is."""
+    return re.sub(r"([\\`*_\[\]<>#|~])", r"\\\1", " ".join(words.split()))
 
 
 def _note(answer: SideView, locale: str) -> str | None:
@@ -376,7 +384,7 @@ def _status(view: BattleView | None, locale: str) -> str:
         return text(locale, "status.voted", seconds=max(1, round(view.undo_seconds)))
     assert view.names is not None
     assert view.verdict is not None
-    a, b = (re.sub(r"([\\`*_\[\]<>#])", r"\\\1", name) for name in view.names)  # names are not Markdown
+    a, b = (_as_text(name) for name in view.names)
     status = text(locale, "status.revealed", a=a, b=b, verdict=text(locale, f"verdict.{view.verdict}"))
     return status if view.counted else f"{status} {text(locale, 'status.not_counted')}"
 

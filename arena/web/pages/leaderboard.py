@@ -10,7 +10,7 @@ import gradio as gr
 
 from arena.web._frame import Page, PageContext, static_text
 from arena.web._i18n import i18n, locale_of, text
-from arena.web.pages.leaderboard_views import VIEWS, Shown, view_html
+from arena.web.pages.leaderboard_views import PATH, VIEWS, Shown, view_html
 from results.leaderboard import BoardQuery, Rated, known_values, rate
 from results.ratings import Unidentified
 from results.store import Store, StoreError
@@ -40,7 +40,7 @@ def build(context: PageContext) -> None:
         language = _choice("language", (ALL,))
         method = _choice("method", METHODS)
         ties = _choice("ties_model", TIES)
-        style = gr.Checkbox(label=i18n("leaderboard.style"), elem_id="style", min_width=150)
+        style = gr.Checkbox(label=i18n("leaderboard.style"), elem_id="filter-style", min_width=150)
     with gr.Row(visible=False, elem_id="duel") as duel:
         first = gr.Dropdown([], label=i18n("leaderboard.first"), elem_id="first", min_width=160)
         second = gr.Dropdown([], label=i18n("leaderboard.second"), elem_id="second", min_width=160)
@@ -128,7 +128,7 @@ def build(context: PageContext) -> None:
 
 def _choice(name: str, values: tuple[str, ...]) -> gr.Dropdown:
     return gr.Dropdown(
-        list(values), value=values[0], label=i18n(f"leaderboard.{name}"), elem_id=name, min_width=140,
+        list(values), value=values[0], label=i18n(f"leaderboard.{name}"), elem_id=f"filter-{name}", min_width=140,
         filterable=False,
     )  # fmt: skip
 
@@ -193,4 +193,4 @@ def _share(address: str, label: str) -> str:
     return f'<a id="share-link" class="nav" href="{html.escape(address)}">{html.escape(label)}</a>'
 
 
-PAGE = Page("leaderboard", "leaderboard", build)
+PAGE = Page(PATH, "leaderboard", build)

@@ -297,3 +297,24 @@ async def test_closing_frees_the_process_and_the_next_request_loads_again(
     assert generation.duration < time.monotonic() - began  # loading does not count
     assert generation.prompt_log["loading_seconds"] > 0
     await pool.close()
+
+
+async def test_a_window_drops_whole_rounds_and_tells_which(
+    engine_pool: EnginePool, smollm2_spec: ModelSpec
+) -> None:
+    talk = Conversation().add("user", "옛날 이야기 " * 40).add("assistant", "네.").add("user", FRANCE)
+    request = GenerationRequest(conversation=talk, sampling=Sampling(temperature=0, max_tokens=24))
+
+    def windowed(**window: int) -> LocalEngine:
+        found = engine_pool.get(smollm2_spec.model_copy(update={"window": window}))
+        assert isinstance(found, LocalEngine)
+        return found
+
+    for short in (windowed(last_rounds=1), windowed(token_budget=80)):
+        _, generation = await read(short, request)
+        assert generation.text == "The capital of France is Paris."
+        assert "옛날" not in (generation.rendered_prompt or "")
+        dropped = generation.prompt_log["dropped_rounds"]
+        assert [(each["number"], each["begins"][:2]) for each in dropped] == [(1, "옛날")]
+    with pytest.raises(OverContext, match="10"):
+        await read(windowed(token_budget=10), request)

@@ -265,3 +265,25 @@ async def test_logprobs_come_with_their_tokens(scripted_server: str, raw: bool) 
     body = seen(scripted_server, model)["body"]
     assert body["logprobs"] == (2 if raw else True)
     assert (await read(engine(scripted_server, "ok")))[1].logprobs is None
+
+
+async def test_a_window_and_an_estimate_of_what_the_server_renders(scripted_server: str) -> None:
+    talk = (
+        Conversation()
+        .add("user", "첫 질문")
+        .add("assistant", "답", reasoning_content="생각")
+        .add("user", "둘째")
+    )
+    windowed = engine(scripted_server, "ok:window", window={"last_rounds": 1})
+    _, generation = await read(windowed, GenerationRequest(conversation=talk))
+    assert seen(scripted_server, "ok:window")["body"]["messages"] == [{"role": "user", "content": "둘째"}]
+    assert generation.prompt_log["dropped_rounds"] == [{"number": 1, "begins": "첫 질문"}]
+
+    whole = engine(scripted_server, "ok:qwen3-8b", prompt_format="qwen3")
+    _, generation = await read(whole, GenerationRequest(conversation=talk))
+    sent = seen(scripted_server, "ok:qwen3-8b")["body"]["messages"]
+    assert [set(message) for message in sent] == [{"role", "content"}] * 3
+    estimate = generation.prompt_log["estimate"]
+    assert (estimate["rendered_by"], estimate["estimate"], estimate["format"]) == ("server", True, "qwen3")
+    assert "<|im_start|>user\n둘째<|im_end|>" in estimate["prompt"]
+    assert generation.rendered_prompt is None
