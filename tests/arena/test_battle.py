@@ -172,6 +172,20 @@ async def test_a_failed_side_ends_the_battle_and_keeps_it_out_of_ratings(store: 
     await battles.close()
 
 
+async def test_a_fault_in_an_engine_ends_its_side_and_not_the_battle(store: Store) -> None:
+    class Faulty(ScriptedEngine):
+        async def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+            raise ZeroDivisionError("scripted fault")
+            yield  # makes this an iterator
+
+    battles = service(store, {"good": ScriptedEngine(["ok"]), "faulty": Faulty([])})
+    view = (await until_stable(battles, await battles.start(VOTER, "prompt")))[-1]
+    assert {view.turns[0].a.status, view.turns[0].b.status} == {"finished", "failed"}
+    errors = store.query("SELECT error FROM generations WHERE error IS NOT NULL").to_pylist()
+    assert errors == [{"error": "ZeroDivisionError: scripted fault"}]
+    await battles.close()
+
+
 async def test_stopping_keeps_what_was_written_and_frees_the_engine(store: Store) -> None:
     engines = {"one": ScriptedEngine(["said "], hangs=True), "two": ScriptedEngine(["done"])}
     battles = service(store, engines)
@@ -233,7 +247,7 @@ async def test_names_come_by_themselves_when_the_undo_has_passed(
 ) -> None:
     from datetime import timedelta
 
-    monkeypatch.setattr("arena.battle.CHANGE_WINDOW", timedelta(seconds=0.3))
+    monkeypatch.setattr("arena.battle._service.CHANGE_WINDOW", timedelta(seconds=0.3))
     battles = service(store, {"one": ScriptedEngine(["1"]), "two": ScriptedEngine(["2"])})
     view = (await until_stable(battles, await battles.start(VOTER, "prompt")))[-1]
     seen = await until_stable(battles, await battles.vote(VOTER, view.id, "tie"))

@@ -2,7 +2,7 @@ import inspect
 import re
 import string
 
-import arena.battle
+import arena.battle._service
 from arena.engines.base import EngineError
 from arena.web._i18n import LOCALES, texts
 from results.ratings import REASONS
@@ -36,7 +36,7 @@ def test_every_way_to_fail_and_every_reason_has_its_text() -> None:
         assert f"side.failed.{error.kind}" in keys
     for status in REASONS:
         assert status == "rated" or f"unrated.{status}" in keys
-    codes = set(re.findall(r'BattleError\(\s*"(\w+)"', inspect.getsource(arena.battle)))
+    codes = set(re.findall(r'BattleError\(\s*"(\w+)"', inspect.getsource(arena.battle._service)))
     assert codes
     for code in codes:
         assert f"error.{code}" in keys

@@ -1,217 +1,32 @@
-"""Battles: two anonymous model versions answer one conversation, and a voter gives one verdict.
-
-`BattleService` holds the battles that are going on; everything it acknowledges is in the store first. It is
-asyncio code for one event loop and knows nothing of the page that shows it: a page reads `BattleView`s, which
-hold the models' names only once the battle is revealed.
-"""
+"""The service that draws, runs, stores and reveals battles."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from contextlib import suppress
 from uuid import UUID
 
 from pydantic import ValidationError
 
 from arena._language import language_of
+from arena.battle._answering import answer_side
+from arena.battle._live import SIDES, BattleError, BattleView, LiveBattle, Turn, stored_turns
 from arena.config import BattleSettings
-from arena.engines.base import (
-    Engine,
-    EngineError,
-    Finished,
-    Generation,
-    GenerationRequest,
-    Prompted,
-    Sampling,
-)
+from arena.engines.base import Engine
 from arena.engines.spec import ModelSpec
 from arena.matchmaking import Policy, draw
 from arena.roster import Contestant, Roster
-from prompt_formats.conversation import Conversation
 from results import ids
-from results.records import (
-    BattleRecord,
-    GenerationRecord,
-    Side,
-    StoredBattle,
-    TurnRecord,
-    Verdict,
-    VoteRecord,
-    VoterRecord,
-    now,
-)
+from results.records import BattleRecord, Side, TurnRecord, Verdict, VoteRecord, VoterRecord, now
 from results.store import CHANGE_WINDOW, Store, VoteClosed
 
-log = logging.getLogger(__name__)
-
-SideStatus = Literal["waiting", "answering", "finished", "stopped", "failed"]
-Phase = Literal["answering", "voting", "voted", "revealed"]
-SIDES: tuple[Side, Side] = ("a", "b")
 UPDATES_PER_SECOND = 15
 UNWATCHED_SECONDS = 60.0
 KEPT_BATTLES = 2_000
-
-
-class BattleError(Exception):
-    """The voter asked for something that this battle does not allow now. `code` names the reason."""
-
-    def __init__(self, code: str, **figures: object) -> None:
-        super().__init__(code)
-        self.code = code
-        self.figures = figures
-
-
-@dataclass(frozen=True)
-class SideView:
-    """What a voter may see of one answer: nothing here tells which model it is.
-
-    `dropped_rounds` (how the rounds began that the model's window left out) is filled once revealed: windows
-    differ between models.
-    """
-
-    status: SideStatus
-    text: str
-    thinking: str
-    error_kind: str | None
-    dropped_rounds: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class TurnView:
-    """One prompt and its two answers."""
-
-    prompt: str
-    a: SideView
-    b: SideView
-
-
-@dataclass(frozen=True)
-class BattleView:
-    """A battle as its voter may see it now. `names` is set once revealed; `undo_seconds` while undo lasts."""
-
-    id: UUID
-    phase: Phase
-    turns: tuple[TurnView, ...]
-    verdict: Verdict | None
-    counted: bool
-    undo_seconds: float
-    may_continue: bool
-    names: tuple[str, str] | None
-
-    @property
-    def stable(self) -> bool:
-        """Whether the view stays as it is until its voter does something."""
-        return self.phase in ("voting", "revealed")
-
-
-@dataclass
-class _Answer:
-    status: SideStatus = "waiting"
-    text: str = ""
-    thinking: str = ""
-    error_kind: str | None = None
-    error: str | None = None
-    dropped_rounds: tuple[str, ...] = ()
-    task: asyncio.Task[None] | None = None
-    reading: bool = False
-    stopping: bool = False
-
-    def stop(self) -> None:
-        # Only what is being read can be cancelled: a task that has not begun would never say that it ended,
-        # and one that writes down what had arrived must not be cut short.
-        self.stopping = True
-        if self.reading and self.task is not None:
-            self.reading = False
-            self.task.cancel()
-
-    @property
-    def over(self) -> bool:
-        return self.status in ("finished", "stopped", "failed")
-
-    def view(self, revealed: bool) -> SideView:
-        dropped = self.dropped_rounds if revealed else ()
-        return SideView(self.status, self.text, self.thinking, self.error_kind, dropped)
-
-
-@dataclass
-class _Turn:
-    prompt: str
-    answers: dict[Side, _Answer] = field(default_factory=lambda: {side: _Answer() for side in SIDES})
-
-
-@dataclass
-class _Battle:
-    id: UUID
-    voter_id: UUID
-    contestants: dict[Side, Contestant]
-    turns: list[_Turn]
-    verdict: Verdict | None = None
-    counted: bool = True
-    voted_at: float = 0.0
-    revealed: bool = False
-    watchers: int = 0
-    unwatched_since: float = field(default_factory=time.monotonic)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def touch(self) -> None:
-        changed, self.changed = self.changed, asyncio.Event()
-        changed.set()
-
-    @property
-    def answers(self) -> dict[Side, _Answer]:
-        return self.turns[-1].answers
-
-    @property
-    def undo_seconds(self) -> float:
-        if self.verdict is None or self.revealed:
-            return 0.0
-        return max(0.0, self.voted_at + CHANGE_WINDOW.total_seconds() - time.monotonic())
-
-    @property
-    def phase(self) -> Phase:
-        if self.revealed:
-            return "revealed"
-        if self.verdict is not None:
-            return "voted"
-        return "voting" if all(answer.over for answer in self.answers.values()) else "answering"
-
-    def view(self, max_turns: int) -> BattleView:
-        failed = any(answer.status == "failed" for answer in self.answers.values())
-        names = tuple(self.contestants[side].spec.name for side in SIDES) if self.revealed else None
-        return BattleView(
-            id=self.id,
-            phase=self.phase,
-            turns=tuple(
-                TurnView(
-                    turn.prompt, turn.answers["a"].view(self.revealed), turn.answers["b"].view(self.revealed)
-                )
-                for turn in self.turns
-            ),
-            verdict=self.verdict,
-            counted=self.counted and not failed,
-            undo_seconds=self.undo_seconds,
-            may_continue=self.phase == "voting" and not failed and len(self.turns) < max_turns,
-            names=names,  # type: ignore[arg-type]
-        )
-
-    def conversation(self, side: Side) -> Conversation:
-        conversation = Conversation()
-        for turn in self.turns[:-1]:
-            conversation = conversation.add("user", turn.prompt)
-            answer = turn.answers[side]
-            conversation = conversation.add(
-                "assistant", answer.text, reasoning_content=answer.thinking or None
-            )
-        return conversation.add("user", self.turns[-1].prompt)
-
 
 _OPEN_BATTLE = """
     SELECT id::VARCHAR AS id FROM battles
@@ -219,23 +34,6 @@ _OPEN_BATTLE = """
       AND created_at > (now() AT TIME ZONE 'UTC') - INTERVAL 1 DAY
     ORDER BY created_at DESC LIMIT 1
 """
-_STATUS_OF: dict[str, SideStatus] = {
-    "stop": "finished",
-    "length": "finished",
-    "cancelled": "stopped",
-    "error": "failed",
-}
-
-
-def _stored_turns(stored: StoredBattle) -> list[_Turn]:
-    turns = [_Turn(turn.message) for turn in stored.turns]
-    for generation in stored.generations:
-        answer = turns[generation.turn - 1].answers[generation.side]
-        answer.status = _STATUS_OF[generation.finish_reason]
-        answer.text, answer.thinking = generation.text, generation.thinking or ""
-        answer.error_kind, answer.error = generation.error_kind, generation.error
-        answer.dropped_rounds = _dropped_rounds(generation.prompt_log)
-    return turns
 
 
 class BattleService:
@@ -256,7 +54,7 @@ class BattleService:
         self._policy = policy
         self._settings = settings
         self._rng = rng or random.SystemRandom()
-        self._battles: OrderedDict[UUID, _Battle] = OrderedDict()
+        self._battles: OrderedDict[UUID, LiveBattle] = OrderedDict()
         self._current: dict[UUID, UUID] = {}
         self._starts: dict[UUID, deque[float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -272,16 +70,16 @@ class BattleService:
         current = self._battles.get(self._current.get(voter_id, voter_id))
         if current is not None and current.phase == "answering":
             raise BattleError("busy")
-        self._count_start(voter_id)
         names = self._roster.available()
         if len(names) < 2:
             raise BattleError("no_pair")
+        self._count_start(voter_id)
         drawn = draw(names, self._policy, self._rng)
         contestants: dict[Side, Contestant] = {
             "a": self._roster.contestant(drawn.a),
             "b": self._roster.contestant(drawn.b),
         }
-        battle = _Battle(ids.new_id(), voter_id, contestants, [_Turn(prompt)])
+        battle = LiveBattle(ids.new_id(), voter_id, contestants, [Turn(prompt)])
         record = BattleRecord(
             id=battle.id,
             version_a=contestants["a"].version.version_key,
@@ -315,7 +113,7 @@ class BattleService:
             await asyncio.to_thread(
                 self._store.add_turn, TurnRecord(battle_id=battle.id, number=number, message=prompt)
             )
-            battle.turns.append(_Turn(prompt))
+            battle.turns.append(Turn(prompt))
             self._answer(battle)
         return self._view(battle)
 
@@ -401,12 +199,12 @@ class BattleService:
             return None, None
         stored = await asyncio.to_thread(self._store.battle, UUID(rows["id"][0].as_py()))
         assert stored is not None
-        turns = _stored_turns(stored)
+        turns = stored_turns(stored)
         contestants = await asyncio.to_thread(self._contestants, stored.battle)
         if contestants is None or not turns or not all(a.over for a in turns[-1].answers.values()):
             await asyncio.to_thread(self._store.set_battle_state, stored.battle.id, "abandoned")
             return None, stored.turns[-1].message if stored.turns else None
-        battle = _Battle(stored.battle.id, voter_id, contestants, turns)
+        battle = LiveBattle(stored.battle.id, voter_id, contestants, turns)
         vote = await asyncio.to_thread(self._store.vote, battle.id, voter_id)
         self._keep(battle)
         if vote is not None and vote.excluded != "withdrawn":
@@ -461,87 +259,22 @@ class BattleService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _answer(self, battle: _Battle) -> None:
+    def _answer(self, battle: LiveBattle) -> None:
         for side in SIDES:
-            task = asyncio.create_task(self._answer_side(battle, side))
-            battle.answers[side].task = task
+            battle.answers[side].task = asyncio.create_task(
+                answer_side(
+                    battle,
+                    side,
+                    self._store,
+                    self._engine_for,
+                    self._settings,
+                    seed=self._rng.randrange(2**31),
+                )
+            )
         self._spawn(self._stop_when_unwatched(battle))
         battle.touch()
 
-    async def _answer_side(self, battle: _Battle, side: Side) -> None:
-        answer = battle.answers[side]
-        turn = len(battle.turns)
-        contestant = battle.contestants[side]
-        spec = contestant.spec
-        request = GenerationRequest(
-            conversation=battle.conversation(side),
-            sampling=Sampling(max_tokens=self._settings.max_tokens).model_copy(
-                update=spec.sampling.model_dump(exclude_none=True)
-            ),
-            seed=self._rng.randrange(2**31),
-            timeout=self._settings.answer_timeout,
-        )
-        begun = time.monotonic()
-        generation: Generation | None = None
-        prompted: Prompted | None = None
-        status: SideStatus = "finished"
-        answer.reading = not answer.stopping
-        try:
-            if answer.stopping:
-                raise asyncio.CancelledError  # stopped before it began
-            async with aclosing(self._engine_for(spec).stream(request)) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    if isinstance(chunk, Finished):
-                        generation = chunk.generation
-                    elif isinstance(chunk, Prompted):
-                        prompted = chunk
-                    else:
-                        answer.status = "answering"
-                        answer.text += chunk.text
-                        answer.thinking += chunk.thinking
-                        battle.touch()
-        except asyncio.CancelledError:
-            status = "stopped"
-        except EngineError as error:
-            log.warning("battle %s side %s (%s): %s: %s", battle.id, side, spec.name, error.kind, error)
-            answer.error_kind, answer.error = error.kind, str(error)
-            status = "failed"
-        answer.reading = False
-        if generation is not None:
-            answer.text, answer.thinking = generation.text, generation.thinking or ""
-        # What was asked is kept also of an answer that was stopped or failed, where the engine told it.
-        prompt = generation or prompted
-        answer.dropped_rounds = _dropped_rounds(prompt.prompt_log if prompt else {})
-        record = GenerationRecord(
-            id=ids.new_id(),
-            battle_id=battle.id,
-            turn=turn,
-            side=side,
-            version_key=contestant.version.version_key,
-            text=answer.text,
-            thinking=answer.thinking or None,
-            finish_reason=_finish_reason(status, generation),
-            prompt_tokens=prompt.prompt_tokens if prompt else None,
-            completion_tokens=generation.completion_tokens if generation else None,
-            time_to_first_token=generation.time_to_first_token if generation else None,
-            duration=generation.duration if generation else time.monotonic() - begun,
-            rendered_prompt=prompt.rendered_prompt if prompt else None,
-            rendered_by=prompt.rendered_by if prompt else None,
-            prompt_log=prompt.prompt_log if prompt else {},
-            sampling={**request.sampling.model_dump(exclude_none=True), "seed": request.seed},
-            error_kind=answer.error_kind,
-            error=answer.error,
-        )
-        try:
-            await asyncio.to_thread(self._store.record_generation, record)
-        except Exception as error:
-            # Whatever the store's reason: an answer that was not kept must not be voted on as if it were.
-            log.exception("battle %s side %s: the answer could not be stored", battle.id, side)
-            answer.error_kind, answer.error, status = "not_stored", str(error), "failed"
-        answer.status = status
-        battle.touch()
-
-    async def _stop_when_unwatched(self, battle: _Battle) -> None:
+    async def _stop_when_unwatched(self, battle: LiveBattle) -> None:
         """A closed browser must not hold a model for the rest of an answer that nobody reads."""
         while battle.phase == "answering":
             await asyncio.sleep(1)
@@ -550,12 +283,12 @@ class BattleService:
                 await self.stop(battle.voter_id, battle.id)
                 return
 
-    async def _reveal_later(self, battle: _Battle, voted_at: float) -> None:
+    async def _reveal_later(self, battle: LiveBattle, voted_at: float) -> None:
         await asyncio.sleep(CHANGE_WINDOW.total_seconds())
         if battle.voted_at == voted_at and battle.verdict is not None:
             await self._reveal(battle)
 
-    async def _reveal(self, battle: _Battle) -> None:
+    async def _reveal(self, battle: LiveBattle) -> None:
         async with battle.lock:
             if battle.revealed or battle.verdict is None:
                 return
@@ -569,7 +302,7 @@ class BattleService:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _keep(self, battle: _Battle) -> None:
+    def _keep(self, battle: LiveBattle) -> None:
         self._battles[battle.id] = battle
         self._current[battle.voter_id] = battle.id
         while len(self._battles) > KEPT_BATTLES:
@@ -577,13 +310,13 @@ class BattleService:
             if self._current.get(old.voter_id) == old_id:
                 del self._current[old.voter_id]
 
-    def _own(self, voter_id: UUID, battle_id: UUID) -> _Battle:
+    def _own(self, voter_id: UUID, battle_id: UUID) -> LiveBattle:
         battle = self._battles.get(battle_id)
         if battle is None or battle.voter_id != voter_id:
             raise BattleError("unknown_battle")
         return battle
 
-    def _view(self, battle: _Battle) -> BattleView:
+    def _view(self, battle: LiveBattle) -> BattleView:
         return battle.view(self._settings.max_turns)
 
     def _check_prompt(self, prompt: str) -> None:
@@ -599,15 +332,3 @@ class BattleService:
         if len(starts) >= self._settings.per_voter_per_hour:
             raise BattleError("too_many", limit=self._settings.per_voter_per_hour)
         starts.append(time.monotonic())
-
-
-def _dropped_rounds(prompt_log: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(dropped["begins"]) for dropped in prompt_log.get("dropped_rounds", ()))
-
-
-def _finish_reason(
-    status: SideStatus, generation: Generation | None
-) -> Literal["stop", "length", "cancelled", "error"]:
-    if status == "stopped":
-        return "cancelled"
-    return "error" if status == "failed" or generation is None else generation.finish_reason
