@@ -53,7 +53,7 @@ def line_plot(
         at = y(tick)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right:.1f}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(word(f"{tick:g}", _LEFT - 6, at + 4, anchor="end"))
-    steps = 4 if width >= 560 else 2
+    steps = 4 if width >= 560 else 1
     form = "%Y-%m-%d" if last - first >= timedelta(days=2) else "%m-%d %H:%M"
     for step in range(steps + 1):
         time = first + (last - first) * (step / steps)

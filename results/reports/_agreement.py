@@ -119,7 +119,7 @@ def summarise(judge: str | None, tables: Floats, n: Floats, votes: int, level: f
         if battles < ENOUGH:
             return Share(value, None, None)
         influence = np.einsum("ij,bij->b", gradient, tables - mean)
-        error = math.sqrt(float((n * influence**2).sum())) / battles
+        error = math.sqrt(float((n * influence**2).sum())) / float(battles)
         half = float(ndtri(0.5 + level / 2)) * error
         return Share(value, max(least, value - half), min(1.0, value + half))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -30,7 +30,7 @@ from results.reports._texts import Language, Texts
 
 WIDE, NARROW = 760.0, 344.0
 _PLOTTED = 30
-_MAPPED = 24
+_MAPPED, _MAPPED_NARROW = 24, 9
 _RIVALS = 15
 _GROUP_ROWS = 20
 
@@ -112,7 +112,7 @@ def _filters(report: Report, t: Texts) -> str:
     return " · ".join(parts)
 
 
-def _both(draw: Any) -> dict[str, Markup]:
+def _both(draw: Callable[[float], Figure]) -> dict[str, Markup | None]:
     """A figure drawn for a page and for a phone, so that its letters are readable on both."""
     return {name: _inline(draw(width)) for name, width in (("wide", WIDE), ("narrow", NARROW))}
 
@@ -153,21 +153,25 @@ def _maps(report: Report, t: Texts) -> dict[str, Any]:
     a, b = (int(i) for i in np.unravel_index(int(np.triu(games).argmax()), games.shape))
     total, everyone = len(names) * (len(names) - 1) // 2, len(report.rated_rows)
     met = int(np.count_nonzero(np.triu(games, 1)))
+    # A large map cannot be drawn legibly for a phone; there the wide one scrolls.
+    drawn = (
+        _both if len(names) <= _MAPPED_NARROW else lambda draw: {"wide": _inline(draw(WIDE)), "narrow": None}
+    )
     return {
-        "rates": _inline(win_rate_map(
-            names, wins, games, width=WIDE, title=t("pairs.rates"),
+        "rates": drawn(lambda width: win_rate_map(
+            names, wins, games, width=width, title=t("pairs.rates"),
             description=t("pairs.describe_rates", met=met, total=total, best=names[int(rates.argmax())],
                           rate=percent(float(rates.max()))),
         )),
-        "counts": _inline(count_map(
-            names, games, width=WIDE, title=t("pairs.counts"),
+        "counts": drawn(lambda width: count_map(
+            names, games, width=width, title=t("pairs.counts"),
             description=t("pairs.describe_counts", a=names[a], b=names[b], n=int(games[a, b]), unmet=total - met),
         )),
         "note": t("pairs.first", n=len(names), total=everyone) if len(names) < everyone else "",
     }  # fmt: skip
 
 
-def _history(report: Report, t: Texts) -> dict[str, Markup]:
+def _history(report: Report, t: Texts) -> dict[str, Markup | None]:
     moved = []
     for line in report.history:
         known = [value for value in line.values if value is not None]
