@@ -32,7 +32,7 @@ from arena.cli._common import (
 )
 
 if TYPE_CHECKING:
-    from results.interchange import ImportSummary
+    from results.interchange import ExportSummary, ImportSummary, PreferenceSummary
     from results.interchange import Progress as ImportProgress
     from results.vote_screening import Screening
 
@@ -45,7 +45,9 @@ _SHOWN = 10
 
 @app.command(name="import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV, TSV, JSONL or Parquet file.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="CSV, TSV, JSONL, JSON or Parquet file, or a folder.", show_default=False)
+    ],
     map_: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,7 +56,18 @@ def import_(
             help="Which column is which field: model_a=left,model_b=right,verdict=winner.",
         ),
     ] = None,
-    source: Annotated[Source, typer.Option(help="Whose verdicts these are.")] = "human",
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="auto, votes (the usual schema), lmsys, fastchat, mt-bench-pair, mt-bench-single, alpaca-eval or "
+            "arena-hard.",
+        ),
+    ] = "auto",
+    source: Annotated[
+        Source | None,
+        typer.Option(help="Whose verdicts these are.", show_default="as the format says, or human"),
+    ] = None,
     judge: Annotated[str | None, typer.Option(help="The judge's name, for --source judge.")] = None,
     set_: Annotated[
         list[str] | None,
@@ -85,8 +98,8 @@ def import_(
     try:
         with open_store(data) as store, _progress(f"importing {file.name}") as show:
             summary = import_votes(
-                store, file, source=source, mapping=mapping, fixed=fixed, strict=strict, rejects=rejects_file,
-                progress=lambda now: show(now.phase, now.position, now.size, _tally(now)),
+                store, file, source=source, format=format_, mapping=mapping, fixed=fixed, strict=strict,
+                rejects=rejects_file, progress=lambda now: show(now.phase, now.position, now.size, _tally(now)),
             )  # fmt: skip
     except BadFile as error:
         raise BadInput(str(error)) from error
@@ -104,22 +117,58 @@ def import_(
 
 @app.command(name="export")
 def export(
-    file: Annotated[Path, typer.Argument(help="File to write: .csv, .tsv, .jsonl or .parquet.")],
-    source: Annotated[Source, typer.Option(help="Whose verdicts to write.")] = "human",
+    file: Annotated[Path, typer.Argument(help="File to write: .csv, .tsv, .jsonl, .json or .parquet.")],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="votes (the usual schema), lmsys, fastchat, mt-bench-pair, alpaca-eval; for training: dpo, kto, "
+            "reward, openai-preference, openai-chat.",
+        ),
+    ] = "votes",
+    source: Annotated[
+        Literal["human", "judge", "all"] | None,
+        typer.Option(help="Whose verdicts to write (all: training data only).", show_default="human"),
+    ] = None,
+    public: Annotated[
+        bool,
+        typer.Option("--public", help="For publishing: voters are pseudonyms, personal data becomes marks."),
+    ] = False,
+    agreement: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=0.99, help="Training data: the winner needs more than this share of verdicts."
+        ),
+    ] = 0.5,
     as_json: AsJson = False,
     data: DataDir = DEFAULT_DATA,
 ) -> None:
-    """Write counted votes in the usual schema (model_a, model_b, winner ...), with prompts and conversations.
-    `arena votes import` reads the file back exactly."""
-    from results.interchange import BadFile, export_votes
+    """Write counted votes with prompts and conversations, or training data made of them. What `votes`, lmsys,
+    fastchat, mt-bench-pair and alpaca-eval files hold, `arena votes import` reads back to the same ratings."""
+    from results.interchange import PREFERENCE_FORMATS, SHAPES, BadFile, export_preferences, export_votes
     from results.store import StoreError, open_store
 
     _need_data(data)
+    training = format_ in PREFERENCE_FORMATS
+    summary: ExportSummary | PreferenceSummary
+    other = 0
+    shape = SHAPES.get(format_)
+    chosen = source or (shape.source if shape is not None and shape.source else "human")
+    if chosen == "all" and not training:
+        raise BadInput("--source all is for training data; votes and judgments go to files of their own")
     try:
         with open_store(data) as store, _progress(f"exporting to {file.name}") as show:
-            summary = export_votes(
-                store, file, source=source, progress=lambda done, total: show("exporting", done, total, "")
-            )
+            if training:
+                summary = export_preferences(
+                    store, file, format_, source=chosen, agreement=agreement, public=public,
+                    progress=lambda done, total: show("exporting", done, total, ""),
+                )  # fmt: skip
+            else:
+                votes = export_votes(
+                    store, file, source="judge" if chosen == "judge" else "human", format=format_, public=public,
+                    progress=lambda done, total: show("exporting", done, total, ""),
+                )  # fmt: skip
+                summary, other = votes, votes.other_source
     except BadFile as error:
         raise BadInput(str(error)) from error
     except StoreError as error:
@@ -128,14 +177,15 @@ def export(
         print_json(summary.model_dump(mode="json"))
     console.print(f"[bold]{escape(summary.file)}[/]: {summary.rows:,} rows written", highlight=False)
     for reason, count in summary.left_out.items():
-        console.print(
-            f"  {count:,} left out, which do not count in ratings: {escape(reason)}", highlight=False
-        )
-    if summary.other_source:
-        other = "judge" if source == "human" else "human"
-        console.print(
-            f"  {summary.other_source:,} of --source {other} go to a file of their own", highlight=False
-        )
+        what = "battles" if training else "left out, which do not count in ratings"
+        console.print(f"  {count:,} {what}: {escape(reason)}", highlight=False)
+    for kind, count in summary.screened.items():
+        console.print(f"  {count:,} places marked {escape(f'[{kind}]')}", highlight=False)
+    if public:
+        console.print("  Names and what is told in words are not found: read what you publish.")
+    if other:
+        name = "judge" if chosen == "human" else "human"
+        console.print(f"  {other:,} of --source {name} go to a file of their own", highlight=False)
 
 
 @app.command()
@@ -324,7 +374,9 @@ def _tell(summary: ImportSummary) -> None:
     else:
         console.print(
             f"[bold]{name}[/]: {summary.added:,} added, {summary.known:,} already known, "
-            f"{summary.rejected:,} rejected",
+            f"{summary.rejected:,} rejected"
+            + (f", {summary.skipped:,} without a verdict" if summary.skipped else "")
+            + ("" if summary.format == "votes" else f" ({summary.format})"),
             highlight=False,
         )
     for reject in summary.rejects[:_SHOWN]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +11,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from results.interchange.covers import Cover
 from results.interchange.errors import BadFile
 from results.interchange.reading import format_of
+from results.interchange.shapes import SHAPES, Shape
 from results.interchange.votes import IMPORTED
+from results.interchange.writers import open_writer
 from results.records import Source
 from results.store import Store
 
@@ -53,7 +53,8 @@ ORDER BY t.battle_id, t.number, g.created_at
 
 class ExportSummary(BaseModel):
     """What was written; `left_out` counts comparisons that do not count in ratings, by reason, and
-    `other_source` those of the other source."""
+    `other_source` those of the other source. `screened` counts marks in the place of personal data, by kind
+    (public exports)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,6 +62,9 @@ class ExportSummary(BaseModel):
     rows: int
     left_out: dict[str, int]
     other_source: int
+    format: str = "votes"
+    public: bool = False
+    screened: dict[str, int] = {}
 
 
 def export_votes(
@@ -68,24 +72,55 @@ def export_votes(
     path: Path,
     *,
     source: Source = "human",
+    format: str = "votes",
+    public: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> ExportSummary:
-    """Write all counted votes (or judgments) in the order in which they were cast to CSV, JSONL or Parquet,
-    as the file's name says. Imported into an empty store, it gives the same ratings; into this one, nothing
-    new.
+    """Write all counted votes (or judgments) in the order in which they were cast to CSV, JSONL, JSON or
+    Parquet, as the file's name says. Imported into an empty store, it gives the same ratings; into this one,
+    nothing new (unless it is `public`).
 
-    The file appears when it is complete. `progress` is told rows written and rows in all. Raises BadFile
-    where the file cannot be written.
+    `format` is "votes" (the usual schema) or one of `results.interchange.shapes.SHAPES`. With `public` voters
+    and ids are keyed pseudonyms, and personal data in texts is replaced by marks. The file appears when it is
+    complete. `progress` is told rows written and rows in all. Raises BadFile where the file cannot be written.
     """
-    columns = [name for name in COLUMNS if name != ("judge" if source == "human" else "voter")]
+    shape = _shape(path, format, source)
+    columns = shape.columns or [
+        name for name in COLUMNS if name != ("judge" if source == "human" else "voter")
+    ]
+    cover = Cover(store.data_dir) if public else None
     total, left_out, other = _sizes(store, source)
     rows = 0
-    with _writer(path, columns) as write:
+    with open_writer(path, columns) as write:
         for page in _pages(store, source):
-            write(page)
+            ready = page if cover is None else [cover.row(row) for row in page]
+            write([shape.of(row) for row in ready] if shape.of is not None else ready)
             rows += len(page)
             progress(rows, max(total, rows))
-    return ExportSummary(file=str(path), rows=rows, left_out=left_out, other_source=other)
+    return ExportSummary(
+        file=str(path),
+        rows=rows,
+        left_out=left_out,
+        other_source=other,
+        format=format,
+        public=public,
+        screened=dict(cover.found) if cover is not None else {},
+    )
+
+
+def _shape(path: Path, format: str, source: Source) -> Shape:
+    if format == "votes":
+        return Shape()
+    shape = SHAPES.get(format)
+    if shape is None:
+        raise BadFile(
+            f"--format {format}: there are votes, {', '.join(SHAPES)} and the formats of preferences"
+        )
+    if format_of(path) not in shape.kinds:
+        raise BadFile(f"{path.name}: a {format} file ends in {', '.join('.' + kind for kind in shape.kinds)}")
+    if shape.source is not None and shape.source != source:
+        raise BadFile(f"--format {format} holds verdicts of --source {shape.source}")
+    return shape
 
 
 def _sizes(store: Store, source: Source) -> tuple[int, dict[str, int], int]:
@@ -144,62 +179,3 @@ def _row(row: dict[str, Any], said: dict[tuple[str, str], list[dict[str, str]]])
         "winner": _WINNER[row["verdict"]],
         "timestamp": row["time"].replace(tzinfo=UTC).isoformat(),
     }
-
-
-Writer = Callable[[list[dict[str, Any]]], None]
-
-
-@contextmanager
-def _writer(path: Path, columns: Sequence[str]) -> Iterator[Writer]:
-    """A function that appends rows to the file at `path`, which appears when all is written."""
-    kind = format_of(path)
-    part = path.with_name(path.name + ".part")
-    make = {"csv": _csv_writer, "jsonl": _jsonl_writer, "parquet": _parquet_writer}[kind]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with make(part, columns) as write:
-            yield write
-        os.replace(part, path)
-    except OSError as error:
-        raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _csv_writer(path: Path, columns: Sequence[str]) -> Iterator[Writer]:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        delimiter = "\t" if path.name.lower().endswith(".tsv.part") else ","
-        writer = csv.DictWriter(
-            file, columns, extrasaction="ignore", delimiter=delimiter, lineterminator="\n"
-        )
-        writer.writeheader()
-        yield writer.writerows
-
-
-@contextmanager
-def _jsonl_writer(path: Path, columns: Sequence[str]) -> Iterator[Writer]:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-
-        def write(rows: list[dict[str, Any]]) -> None:
-            for row in rows:
-                values = {name: row[name] for name in columns}
-                for side in ("conversation_a", "conversation_b"):
-                    values[side] = None if values[side] is None else json.loads(values[side])
-                file.write(json.dumps(values, ensure_ascii=False) + "\n")
-
-        yield write
-
-
-@contextmanager
-def _parquet_writer(path: Path, columns: Sequence[str]) -> Iterator[Writer]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema([(name, pa.string()) for name in columns])
-    with pq.ParquetWriter(path, schema, compression="zstd") as parquet:
-
-        def write(rows: list[dict[str, Any]]) -> None:
-            parquet.write_table(pa.table({name: [row[name] for row in rows] for name in columns}, schema))
-
-        yield write

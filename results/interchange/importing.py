@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -14,10 +15,12 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from results.ids import named_id
+from results.interchange.dialects import Dialect, Skipped, detect
 from results.interchange.errors import BadFile
-from results.interchange.fields import Columns, choose_columns
+from results.interchange.fields import FIELDS, Columns, choose_columns
 from results.interchange.keys import KeyedVote, Numbering, keyed, voter_id
-from results.interchange.reading import BadRow, RowSource
+from results.interchange.pseudonyms import Pseudonyms
+from results.interchange.reading import BadRow, content_files, open_rows
 from results.interchange.votes import Unusable, Vote, vote_reader
 from results.records import ImportRecord, ModelVersionRecord, Source
 from results.store import IMPORT_SCHEMA, Store
@@ -39,7 +42,7 @@ class Reject(BaseModel):
 class ImportSummary(BaseModel):
     """What became of a file. `known` rows were in the store already; `rejects` are the first bad rows,
     `rejects_file` has all of them. After a strict import with bad rows `refused` is true, and nothing was
-    imported."""
+    imported. `skipped` rows are fine and hold no verdict (a log's chats)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,6 +54,8 @@ class ImportSummary(BaseModel):
     rejects: tuple[Reject, ...] = ()
     rejects_file: str | None = None
     refused: bool = False
+    format: str = "votes"
+    skipped: int = 0
 
 
 class Progress(NamedTuple):
@@ -99,15 +104,19 @@ def import_votes(
     store: Store,
     path: Path,
     *,
-    source: Source = "human",
+    source: Source | None = None,
+    format: str = "auto",
     mapping: Mapping[str, str] | None = None,
     fixed: Mapping[str, str] | None = None,
     strict: bool = False,
     rejects: Path | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> ImportSummary:
-    """Import a CSV, JSONL or Parquet file of votes (`source` human) or a judge's verdicts (judge).
+    """Import a CSV, JSONL, JSON or Parquet file (or a folder of them) of votes (`source` human) or a judge's
+    verdicts (judge).
 
+    `format` is "votes" (the usual schema), one of `results.interchange.dialects`, or "auto", which recognises
+    them by their columns unless there is a `mapping`; `source` may be left to the format.
     `mapping` says which column is which field and `fixed` gives a field one value for all rows
     (`results.interchange.fields`). Bad rows go to the file `rejects`, good ones are imported; with `strict`
     nothing is, if there is a bad row. A comparison's id is the v5 UUID of source, original row and the row's
@@ -117,26 +126,44 @@ def import_votes(
 
     Raises BadFile where the file or the mapping cannot be used at all.
     """
-    with RowSource(path) as opened:
-        columns = choose_columns(opened.columns, mapping=mapping or {}, fixed=fixed or {}, source=source)
+    if not path.exists():
+        raise BadFile(f"{path}: cannot be read (No such file or directory)")
+    with open_rows(path) as opened:
+        has = opened.columns
+    dialect = detect(path.name, has, "votes" if format == "auto" and mapping else format)
+    if dialect is None:
+        columns = choose_columns(has, mapping=mapping or {}, fixed=fixed or {}, source=source or "human")
+    else:
+        if mapping:
+            raise BadFile(
+                f"--map is for files in the usual schema; {dialect.name} files have columns of their own"
+            )
+        if source not in (None, dialect.source):
+            raise BadFile(f"{path.name}: {dialect.name} files hold verdicts of --source {dialect.source}")
+        given = [name for name in FIELDS if name not in (fixed or {})]
+        columns = choose_columns(given, mapping={}, fixed=fixed or {}, source=dialect.source)
+    source = columns.source
     if rejects is not None and rejects.resolve() == path.resolve():
         raise BadFile(f"--rejects {rejects}: is the file to be imported itself; name another")
     bad = _Rejects(rejects)
+    file = _File(path, columns, dialect, Pseudonyms(store.data_dir) if dialect is not None else str)
+    name = dialect.name if dialect is not None else "votes"
     try:
         if strict:
-            rows = sum(1 for _ in _votes(path, columns, bad, progress, "checking"))
+            rows = sum(1 for _ in _votes(file, bad, progress, "checking"))
             if bad.count:
                 return ImportSummary(
                     file=path.name, rows=rows + bad.count, added=0, known=0, rejected=bad.count,
-                    rejects=tuple(bad.first), rejects_file=bad.close(), refused=True,
+                    rejects=tuple(bad.first), rejects_file=bad.close(), refused=True, format=name,
+                    skipped=file.skipped,
                 )  # fmt: skip
         record = ImportRecord(
-            id=named_id("import", _content_digest(path), columns.describe()),
+            id=named_id("import", _content_digest(path), columns.describe(), *([name] if dialect else [])),
             path=str(path),
             source=source,
             judge=columns.fixed.get("judge") if source == "judge" else None,
         )
-        votes = _votes(path, columns, bad, progress, "importing")
+        votes = _votes(file, bad, progress, "importing")
         outcome = store.import_comparisons(record, _batches(store, votes, record.created_at))
         # The store does not read again what it has; the bad rows are still worth telling.
         for _ in votes:
@@ -151,26 +178,45 @@ def import_votes(
         rejected=bad.count,
         rejects=tuple(bad.first),
         rejects_file=rejects_file,
+        format=name,
+        skipped=file.skipped,
     )
 
 
+@dataclass
+class _File:
+    """What is imported, and how it is read; `skipped` is known after reading."""
+
+    path: Path
+    columns: Columns
+    dialect: Dialect | None
+    pseudonym: Callable[[str], str]
+    skipped: int = 0
+
+
 def _votes(
-    path: Path, columns: Columns, bad: _Rejects, progress: Callable[[Progress], None], phase: str
+    file: _File, bad: _Rejects, progress: Callable[[Progress], None], phase: str
 ) -> Iterator[KeyedVote]:
     """The good rows of a file; bad ones go to `bad`."""
-    read = vote_reader(columns)
-    with RowSource(path) as rows:
+    read = vote_reader(file.columns)
+    file.skipped = 0
+    number = 0
+    with open_rows(file.path) as source:
+        rows = source if file.dialect is None else file.dialect.rows(iter(source), file.pseudonym)
         for number, row in enumerate(rows, start=1):
             if number % 1000 == 0:
-                progress(Progress(phase, rows.position, rows.size, number, bad.count))
+                progress(Progress(phase, source.position, source.size, number, bad.count))
             if isinstance(row, BadRow):
                 bad.add(row)
+                continue
+            if isinstance(row, Skipped):
+                file.skipped += 1
                 continue
             try:
                 yield keyed(row, read(row.values))
             except Unusable as error:
                 bad.add(BadRow(row.line, str(error), row.values))
-        progress(Progress(phase, rows.size, rows.size, rows.size and number, bad.count))
+        progress(Progress(phase, source.size, source.size, number, bad.count))
 
 
 def _batches(store: Store, votes: Iterator[KeyedVote], default_time: datetime) -> Iterator[pa.RecordBatch]:
@@ -231,5 +277,8 @@ def _know_versions(store: Store, votes: list[Vote], keys: dict[tuple[str, str], 
 
 
 def _content_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digests = []
+    for each in content_files(path):
+        with each.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if path.is_file() else hashlib.sha256("".join(digests).encode()).hexdigest()

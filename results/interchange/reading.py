@@ -1,4 +1,4 @@
-"""Rows of CSV, JSONL and Parquet files, one at a time, with the line each begins on.
+"""Rows of CSV, JSONL, JSON and Parquet files, one at a time, with the line each begins on.
 
 A row that cannot be read is reported and the next one is read: nothing of a file is lost to one bad line.
 """
@@ -17,13 +17,14 @@ from typing import Any, BinaryIO, Literal, NamedTuple, Self
 
 from results.interchange.errors import BadFile
 
-Format = Literal["csv", "jsonl", "parquet"]
+Format = Literal["csv", "jsonl", "json", "parquet"]
 
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".parquet": "parquet",
 }
 
@@ -35,7 +36,8 @@ _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 
 class Row(NamedTuple):
-    """A row as the file has it; `line` is the physical line it begins on (Parquet: its number), from 1."""
+    """A row as the file has it; `line` is the physical line it begins on (Parquet and JSON arrays: its number),
+    from 1."""
 
     line: int
     values: dict[str, Any]
@@ -83,6 +85,8 @@ class RowSource:
                 self._rows = self._open_csv()
             elif self.format == "jsonl":
                 self._rows = self._open_jsonl()
+            elif self.format == "json":
+                self._rows = self._open_json()
             else:
                 self._rows = self._open_parquet()
         except BaseException:
@@ -139,8 +143,9 @@ class RowSource:
         names = {name: None for row in peeked if isinstance(row, Row) for name in row.values}
         if not names and peeked:
             bad = peeked[0]
-            hint = "; a file that is one JSON array must be written as one object per line" * (
-                isinstance(bad, BadRow) and str(bad.content).lstrip().startswith("[")
+            hint = (
+                "; a file that is one JSON array must be called .json, or written as one object per line"
+                * (isinstance(bad, BadRow) and str(bad.content).lstrip().startswith("["))
             )
             raise BadFile(
                 f"{self.path.name}: no line among the first {len(peeked)} is a JSON object{hint}"
@@ -148,6 +153,27 @@ class RowSource:
             )
         self.columns = tuple(names)
         return itertools.chain(peeked, rows)
+
+    def _open_json(self) -> Iterator[Row | BadRow]:
+        """One array of objects, read as a whole; objects one a line are read as in .jsonl."""
+        if not self._file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+            self._file.seek(0)
+            return self._open_jsonl()
+        self._file.seek(0)
+        try:
+            values = json.loads(self._file.read().decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise BadFile(f"{self.path.name}: is not JSON ({error})") from error
+        rows: list[Row | BadRow] = [
+            Row(number, each)
+            if isinstance(each, dict)
+            else BadRow(number, f"a JSON {type(each).__name__} where an object is needed", each)
+            for number, each in enumerate(values, start=1)
+        ]
+        self.columns = tuple({name: None for row in rows if isinstance(row, Row) for name in row.values})
+        if rows and not self.columns:
+            raise BadFile(f"{self.path.name}: is a JSON array in which nothing is an object")
+        return iter(rows)
 
     def _open_parquet(self) -> Iterator[Row | BadRow]:
         import pyarrow as pa
@@ -225,3 +251,45 @@ def _jsonl_rows(file: BinaryIO) -> Iterator[Row | BadRow]:
 
 def _not_utf8(byte: int) -> str:
     return f"not UTF-8 (byte 0x{byte:02x}); Korean text from an old program may be CP949: save it as UTF-8"
+
+
+class FolderSource:
+    """All files of rows below a folder, one after another in the order of their paths; otherwise like
+    `RowSource`. `columns` are those of the first file."""
+
+    def __init__(self, path: Path) -> None:
+        self._files = content_files(path)
+        if not self._files:
+            raise BadFile(f"{path}: has no file that ends in {', '.join(FORMATS)}")
+        with RowSource(self._files[0]) as first:
+            self.columns = first.columns
+        self.size = sum(each.stat().st_size for each in self._files)
+        self.position = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def __iter__(self) -> Iterator[Row | BadRow]:
+        for file in self._files:
+            with RowSource(file) as rows:
+                yield from rows
+            self.position += file.stat().st_size
+
+
+def open_rows(path: Path) -> RowSource | FolderSource:
+    """The rows of a file, or of all files in a folder. Raises BadFile."""
+    return FolderSource(path) if path.is_dir() else RowSource(path)
+
+
+def content_files(path: Path) -> list[Path]:
+    """The files whose content `open_rows` reads."""
+    return (
+        sorted(each for each in path.rglob("*") if each.suffix.lower() in FORMATS)
+        if path.is_dir()
+        else [path]
+    )
