@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import duckdb
 import pytest
 
 from arena.cli.main import main
@@ -189,6 +190,20 @@ def test_conversations_that_part_after_the_first_turn_share_the_first_message(
     (row,) = lines(tmp_path / "dpo.jsonl")
     assert len(row["prompt"]) == 1
     assert [message["role"] for message in row["chosen"]] == ["assistant", "user", "assistant"]
+
+
+def test_held_out_items_are_never_written(store: Store, tmp_path: Path) -> None:
+    import_votes(store, DATA / "korean_votes.csv")
+    live(store, ["a"])
+    folder = store.data_dir
+    before = export_preferences(store, tmp_path / "all.jsonl", "dpo")
+    store.close()
+    with duckdb.connect(str(folder / "palaestra.duckdb")) as raw:
+        raw.execute("UPDATE items SET held_out = true")
+    with open_store(folder) as again:
+        after = export_preferences(again, tmp_path / "rest.jsonl", "dpo")
+    assert after.battles < before.battles
+    assert after.rows == 1
 
 
 def test_screened_votes_are_never_written(store: Store, tmp_path: Path) -> None:
