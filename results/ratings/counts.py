@@ -41,16 +41,18 @@ class PairCounts:
         model compared with itself.
         """
         a_, b_, outcome_ = _indices(a, b, outcome, models)
-        size = models * models * 3
+        size, shape = models * models * 3, (models, models, 3)
         flat = (a_ * models + b_) * 3 + outcome_
-        n = _nonnegative("count", count, len(a_))
-        w = _nonnegative("weight", weight, len(a_))
-        shape = (models, models, 3)
-        cells = np.asarray(np.bincount(flat, n * w, size), dtype=np.float64).reshape(shape)
+        n = None if count is None else _nonnegative("count", count, len(a_))
         if weight is None:
-            return cls(cells, cells)
-        squares = np.asarray(np.bincount(flat, n * w * w, size), dtype=np.float64).reshape(shape)
-        return cls(cells, squares)
+            plain = np.asarray(np.bincount(flat, n, size), dtype=np.float64).reshape(shape)
+            return cls(plain, plain)
+        w = _nonnegative("weight", weight, len(a_))
+        sums, squares = (w, w * w) if n is None else (n * w, n * w * w)
+        cells, of_squares = (
+            np.asarray(np.bincount(flat, x, size), dtype=np.float64).reshape(shape) for x in (sums, squares)
+        )
+        return cls(cells, of_squares)
 
     @property
     def models(self) -> int:
@@ -109,9 +111,7 @@ def _indices(
     return a_, b_, outcome_
 
 
-def _nonnegative(name: str, values: npt.ArrayLike | None, length: int) -> Floats:
-    if values is None:
-        return np.ones(length)
+def _nonnegative(name: str, values: npt.ArrayLike, length: int) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if array.shape != (length,):
         raise ValueError(f"{name} must have one value per row")
