@@ -127,11 +127,15 @@ def history(store: Store, query: BoardQuery, selected: Selected) -> Iterator[tup
     """The selected comparisons in (time, seq) order, as chunks of model indices and outcome codes."""
     chosen = Filter.of(query)
     table = store.query(
-        f"SELECT version_a, version_b, {OUTCOME_SQL} AS outcome "  # noqa: S608
-        f"FROM comparisons WHERE excluded IS NULL{chosen.sql} "
-        "AND greatest(version_a, version_b) < ? ORDER BY time, seq",
+        f"SELECT version_a, version_b, {OUTCOME_SQL} AS outcome, epoch_us(time) AS time, seq "  # noqa: S608
+        f"FROM comparisons WHERE excluded IS NULL{chosen.sql} AND greatest(version_a, version_b) < ?",
         (*chosen.params, len(selected.groups.of_version)),  # none of a model that came in the meantime
     )
+    # Votes lie almost or wholly in order, which is seen in a fraction of the time that sorting takes.
+    time, seq = ints(table, "time"), ints(table, "seq")
+    later = np.diff(time)
+    if not ((later > 0) | ((later == 0) & (np.diff(seq) > 0))).all():
+        table = table.take(np.lexsort((seq, time)))
     # Once per version rather than once per comparison.
     place = np.searchsorted(selected.present, selected.groups.of_version)
     for start in range(0, table.num_rows, _ELO_CHUNK):

@@ -125,7 +125,6 @@ def maximise(
     The models must be rateable together (`rateability`). Steps end when one is below `tolerance`; as they
     converge quadratically, what is left is far smaller. Raises RuntimeError where 200 steps are not enough.
     """
-    n = counts.models
     score = counts.wins + counts.ties / 2
     games = counts.games
     t = _first_guess(score) if start is None else start - start.mean()

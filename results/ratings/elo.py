@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from results.ratings._fast import fastest
 from results.ratings.counts import Floats, _indices
 
 Columns = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
@@ -36,21 +37,14 @@ def elo(
     unit = scale / math.log(base)
     step = k / unit
     win, tie, loss = step, step / 2, 0.0
-    rating = [0.0] * models
+    rating = np.zeros(models)
     seen = np.zeros(models, dtype=bool)
-    exp = math.exp
     for columns in chunks:
         a, b, outcome = _indices(*columns, models)
         seen[a] = True
         seen[b] = True
-        points = np.array([win, tie, loss])[outcome]
-        for i, j, earned in zip(a.tolist(), b.tolist(), points.tolist(), strict=True):
-            x = rating[i]
-            y = rating[j]
-            change = earned - step / (1.0 + exp(y - x))
-            rating[i] = x + change
-            rating[j] = y - change
-    return np.where(seen, initial + unit * np.asarray(rating), np.nan)
+        fastest(len(a))(rating, a, b, np.array([win, tie, loss])[outcome], step)
+    return np.where(seen, initial + unit * rating, np.nan)
 
 
 def elo_predict(rating_a: float, rating_b: float, *, scale: float = 400.0, base: float = 10.0) -> float:
