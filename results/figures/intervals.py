@@ -46,7 +46,7 @@ def interval_plot(
     wide = width >= _WIDE
     longest = max((text_width(row.name) for row in rows), default=0.0)
     names = min(longest + 4, width * (0.34 if wide else 0.38))
-    figures = 112.0 if wide else 40.0
+    figures = 128.0 if wide else 40.0
     left, right = names + 14, width - figures - 12
     height = _TOP + _ROW * len(rows) + _BOTTOM
 

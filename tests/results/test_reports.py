@@ -381,6 +381,25 @@ def test_a_share_is_never_rounded_to_certainty(share: float, said: str) -> None:
     assert percent(share) == said
 
 
+def test_the_examples_of_the_documentation_run(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "votes.csv").write_text(
+        "model_a,model_b,verdict\n가,나,a\n나,가,tie\n가,나,b\n", encoding="utf-8"
+    )
+    document = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
+    blocks = [block.split("```")[0] for block in document.split("```python\n")[1:]]
+    assert len(blocks) == 2
+    for block in blocks:
+        names: dict[str, object] = {}
+        exec(block.replace("arena-data", str(store.data_dir)), names)
+        if "store" in names:
+            names["store"].close()  # type: ignore[attr-defined]
+    assert (tmp_path / "counts.svg").stat().st_size > 1000
+    assert 'lang="ko"' in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.shared
 def test_published_votes_and_judgments(empty: Store) -> None:
     if not SHARED.is_dir():
