@@ -7,7 +7,6 @@ import csv
 import hashlib
 import io
 import math
-import string
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,10 +18,8 @@ from results.interchange import import_votes
 from results.leaderboard import leaderboard
 from results.ratings import PairCounts, bradley_terry
 from results.reports import LANGUAGES, Report, ReportQuery, collect, render, write_report
-from results.reports._agreement import summarise as agreement_of
-from results.reports._numbers import percent
 from results.reports._summary import summarise
-from results.reports._texts import Texts, texts
+from results.reports._texts import Texts
 from results.store import Store, open_store
 from tests.results.reports_made import FORMULA, HOSTILE, UNDEFEATED, fill
 
@@ -85,26 +82,6 @@ def files_in(page: str) -> dict[str, list[dict[str, str]]]:
             content = base64.b64decode(encoded).decode("utf-8-sig")
             found[link["download"]] = list(csv.DictReader(io.StringIO(content)))
     return found
-
-
-def test_both_languages_have_the_same_texts_with_the_same_figures() -> None:
-    fields = [
-        {
-            key: {name for _, name, _, _ in string.Formatter().parse(value) if name}
-            for key, value in texts(language).items()
-        }
-        for language in LANGUAGES
-    ]
-    assert set(fields[0]) == set(fields[1])
-    assert fields[0] == fields[1]
-
-
-@pytest.mark.parametrize(
-    ("name", "said"), [("한빛", "한빛이"), ("누리", "누리가"), ("GPT 4", "GPT 4이(가)"), ("", "이(가)")]
-)
-def test_korean_particles_follow_the_last_syllable(name: str, said: str) -> None:
-    sentence = Texts("ko")("summary.chance", leader=name, chance="50%")
-    assert f"고려하면 {said} 정말로" in sentence
 
 
 def test_ratings_are_the_leaderboards(store: Store, report: Report) -> None:
@@ -170,41 +147,6 @@ def test_the_chance_of_being_best_and_of_beating_one_rival_agree_for_two_models(
     expected = 0.5 * (1 + math.erf(rival.gap / error / math.sqrt(2)))
     assert lead.chance == pytest.approx(expected, abs=0.01)
     assert rival.probability == pytest.approx(12 / 18, abs=1e-6)
-
-
-def tables_of(counts: list[list[int]]) -> np.ndarray:
-    """One table per battle with one verdict each, from a 3 x 3 table of counts."""
-    single = [(i, j) for i in range(3) for j in range(3) for _ in range(counts[i][j])]
-    tables = np.zeros((len(single), 3, 3))
-    for place, (i, j) in enumerate(single):
-        tables[place, i, j] = 1
-    return tables
-
-
-def test_kappa_is_cohens_and_its_interval_is_that_of_a_bootstrap() -> None:
-    # 20, 5, 10, 15 of 50: agreement 0.70, by chance 0.50, kappa 0.40 (a common textbook example).
-    tables = tables_of([[20, 0, 5], [0, 0, 0], [10, 0, 15]])
-    found = agreement_of("j", tables, np.ones(50), 50, 0.95)
-    assert found.agreement.value == pytest.approx(0.70)
-    assert found.kappa is not None
-    assert found.kappa.value == pytest.approx(0.40)
-    assert found.same_winner is not None
-    assert found.same_winner.value == pytest.approx(0.70)
-    rng = np.random.default_rng(1)
-    drawn = []
-    for _ in range(2000):
-        mean = tables[rng.integers(0, 50, 50)].mean(axis=0)
-        chance = float(mean.sum(axis=1) @ mean.sum(axis=0))
-        drawn.append((np.trace(mean) - chance) / (1 - chance))
-    assert found.kappa.lower is not None
-    assert (found.kappa.value - found.kappa.lower) / 1.96 == pytest.approx(np.std(drawn), rel=0.1)
-
-
-def test_few_battles_get_no_interval_and_equal_verdicts_no_kappa() -> None:
-    found = agreement_of("j", tables_of([[5, 0, 0], [0, 0, 0], [0, 0, 0]]), np.ones(5), 5, 0.95)
-    assert found.agreement.value == 1
-    assert found.agreement.lower is None
-    assert found.kappa is None
 
 
 def test_people_and_judge_are_compared_on_battles_that_both_saw(store: Store, report: Report) -> None:
@@ -371,14 +313,6 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(store: Store, tmp_pa
 def test_the_fingerprint_tells_whether_two_reports_rate_the_same_votes(store: Store, report: Report) -> None:
     assert collect(store).facts.fingerprint == report.facts.fingerprint
     assert collect(store, ReportQuery(category="coding")).facts.fingerprint != report.facts.fingerprint
-
-
-@pytest.mark.parametrize(
-    ("share", "said"),
-    [(0.5, "50%"), (0.973, "97.3%"), (0.00004, "<0.1%"), (0.99999, ">99.9%"), (1.0, "100.0%")],
-)
-def test_a_share_is_never_rounded_to_certainty(share: float, said: str) -> None:
-    assert percent(share) == said
 
 
 def test_the_examples_of_the_documentation_run(
