@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from arena.cli._common import (
     BAD_USAGE,
@@ -30,17 +21,14 @@ from arena.cli._common import (
     console,
     print_json,
 )
+from arena.cli._votes_output import progress_bar, tally, tell_import, tell_screening
 
 if TYPE_CHECKING:
-    from results.interchange import ExportSummary, ImportSummary, PreferenceSummary
-    from results.interchange import Progress as ImportProgress
-    from results.vote_screening import Screening
+    from results.interchange import AnswerSummary, ExportSummary, PreferenceSummary
 
 Source = Literal["human", "judge"]
 
 app = typer.Typer(no_args_is_help=True, help="Import, export, forget and screen votes.")
-
-_SHOWN = 10
 
 
 @app.command(name="import")
@@ -96,10 +84,10 @@ def import_(
         fixed["judge"] = judge
     rejects_file = rejects or data / "rejects" / f"{file.stem}.jsonl"
     try:
-        with open_store(data) as store, _progress(f"importing {file.name}") as show:
+        with open_store(data) as store, progress_bar(f"importing {file.name}") as show:
             summary = import_votes(
                 store, file, source=source, format=format_, mapping=mapping, fixed=fixed, strict=strict,
-                rejects=rejects_file, progress=lambda now: show(now.phase, now.position, now.size, _tally(now)),
+                rejects=rejects_file, progress=lambda now: show(now.phase, now.position, now.size, tally(now)),
             )  # fmt: skip
     except BadFile as error:
         raise BadInput(str(error)) from error
@@ -110,7 +98,7 @@ def import_(
         raise
     if as_json:
         print_json(summary.model_dump(mode="json"))
-    _tell(summary)
+    tell_import(summary)
     if summary.refused or (summary.rejected and not summary.added + summary.known):
         raise typer.Exit(BAD_USAGE)
 
@@ -123,12 +111,15 @@ def export(
         typer.Option(
             "--format",
             help="votes (the usual schema), lmsys, fastchat, mt-bench-pair, alpaca-eval; for training: dpo, kto, "
-            "reward, openai-preference, openai-chat.",
+            "reward, openai-preference, openai-chat; answers: alpaca-outputs, mt-bench-answers, arena-hard-answers.",
         ),
     ] = "votes",
     source: Annotated[
         Literal["human", "judge", "all"] | None,
         typer.Option(help="Whose verdicts to write (all: training data only).", show_default="human"),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Answers: of this model only (name or name@version).")
     ] = None,
     public: Annotated[
         bool,
@@ -145,22 +136,38 @@ def export(
 ) -> None:
     """Write counted votes with prompts and conversations, or training data made of them. What `votes`, lmsys,
     fastchat, mt-bench-pair and alpaca-eval files hold, `arena votes import` reads back to the same ratings."""
-    from results.interchange import PREFERENCE_FORMATS, SHAPES, BadFile, export_preferences, export_votes
+    from results.interchange import (
+        ANSWER_FORMATS,
+        PREFERENCE_FORMATS,
+        SHAPES,
+        BadFile,
+        export_answers,
+        export_preferences,
+        export_votes,
+    )
     from results.store import StoreError, open_store
 
     _need_data(data)
     training = format_ in PREFERENCE_FORMATS
-    summary: ExportSummary | PreferenceSummary
+    answers = format_ in ANSWER_FORMATS
+    if model is not None and not answers:
+        raise BadInput(f"--model is for answers: --format {', '.join(ANSWER_FORMATS)}")
+    summary: AnswerSummary | ExportSummary | PreferenceSummary
     other = 0
     shape = SHAPES.get(format_)
     chosen = source or (shape.source if shape is not None and shape.source else "human")
     if chosen == "all" and not training:
         raise BadInput("--source all is for training data; votes and judgments go to files of their own")
     try:
-        with open_store(data) as store, _progress(f"exporting to {file.name}") as show:
+        with open_store(data) as store, progress_bar(f"exporting to {file.name}") as show:
             if training:
                 summary = export_preferences(
                     store, file, format_, source=chosen, agreement=agreement, public=public,
+                    progress=lambda done, total: show("exporting", done, total, ""),
+                )  # fmt: skip
+            elif answers:
+                summary = export_answers(
+                    store, file, format_, model=model, public=public,
                     progress=lambda done, total: show("exporting", done, total, ""),
                 )  # fmt: skip
             else:
@@ -177,7 +184,7 @@ def export(
         print_json(summary.model_dump(mode="json"))
     console.print(f"[bold]{escape(summary.file)}[/]: {summary.rows:,} rows written", highlight=False)
     for reason, count in summary.left_out.items():
-        what = "battles" if training else "left out, which do not count in ratings"
+        what = "battles" if training else "answers" if answers else "left out, which do not count in ratings"
         console.print(f"  {count:,} {what}: {escape(reason)}", highlight=False)
     for kind, count in summary.screened.items():
         console.print(f"  {count:,} places marked {escape(f'[{kind}]')}", highlight=False)
@@ -291,31 +298,7 @@ def screen(
         return
     if as_json:
         print_json(found.model_dump(mode="json"))
-    _tell_screening(found)
-
-
-def _tell_screening(found: Screening) -> None:
-    console.print(
-        f"{found.votes:,} votes of {found.voters:,} voters, {found.voters_tested:,} of them tested",
-        highlight=False,
-    )
-    for reason, count in found.flagged.items():
-        console.print(f"  {count:,} {escape(reason)}", highlight=False)
-    for voter in found.flagged_voters[:_SHOWN]:
-        console.print(
-            f"  voter {voter.voter}: {voter.reason}, {voter.votes:,} votes, odds of 10^{voter.log10_e:.1f}",
-            highlight=False,
-        )
-    for leak in found.leaks[:_SHOWN]:
-        console.print(f"  battle {leak.battle} names {escape(', '.join(leak.names))}", highlight=False)
-    if found.changed is None:
-        console.print("Nothing was changed (--dry-run).")
-    else:
-        console.print(
-            f"{found.changed.newly:,} votes newly left out, {found.changed.released:,} count again. "
-            "`arena votes screen --undo` brings all back.",
-            highlight=False,
-        )
+    tell_screening(found)
 
 
 def _need_data(data: Path) -> None:
@@ -335,53 +318,3 @@ def _pairs(options: Sequence[str] | None, name: str, example: str, *, split: boo
                 raise BadInput(f"{name} names {key.strip()} twice")
             pairs[key.strip()] = value
     return pairs
-
-
-def _tally(now: ImportProgress) -> str:
-    return f"{now.rows:,} rows" + (f", {now.rejected:,} bad" if now.rejected else "")
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[str, int, int, str], None]]:
-    """A progress bar on stderr; call it with a phase, how much of how much, and a remark."""
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[remark]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task(escape(title), total=None, remark="")
-
-        def show(phase: str, position: int, size: int, remark: str) -> None:
-            progress.update(task, completed=position, total=size or 1, remark=remark)
-
-        yield show
-
-
-def _tell(summary: ImportSummary) -> None:
-    name = escape(summary.file)
-    if summary.refused:
-        console.print(
-            f"[bold red]{name}: nothing was imported[/] (--strict): {summary.rejected:,} of {summary.rows:,} "
-            "rows are bad",
-            highlight=False,
-        )
-    else:
-        console.print(
-            f"[bold]{name}[/]: {summary.added:,} added, {summary.known:,} already known, "
-            f"{summary.rejected:,} rejected"
-            + (f", {summary.skipped:,} without a verdict" if summary.skipped else "")
-            + ("" if summary.format == "votes" else f" ({summary.format})"),
-            highlight=False,
-        )
-    for reject in summary.rejects[:_SHOWN]:
-        console.print(f"  line {reject.line}: {escape(reject.reason)}", highlight=False)
-    if summary.rejected > _SHOWN:
-        console.print(f"  ... and {summary.rejected - _SHOWN:,} more", highlight=False)
-    if summary.rejects_file:
-        console.print(f"  bad rows are in {escape(summary.rejects_file)}", highlight=False)

@@ -122,7 +122,7 @@ def _battles(store: Store, source: str) -> Iterator[dict[str, Any]]:
 def _rows(
     format: str, battle: dict[str, Any], agreement: float, left_out: Counter[str]
 ) -> list[dict[str, Any]]:
-    conversations = [_conversation(battle, side) for side in ("a", "b")]
+    conversations = [conversation_of(battle, side) for side in ("a", "b")]
     verdicts = Counter(each["verdict"] for each in battle["verdicts"])
     total = sum(verdicts.values())
     prompt, answers = _split(conversations)
@@ -167,7 +167,8 @@ def _rows(
     ]
 
 
-def _conversation(battle: dict[str, Any], side: str) -> list[Message]:
+def conversation_of(battle: dict[str, Any], side: str) -> list[Message]:
+    """A side's messages, from `conversation_a`/`conversation_b` or from `said` (turns with their answers)."""
     stored = battle[f"conversation_{side}"]
     if stored:
         messages: list[Message] = json.loads(stored)

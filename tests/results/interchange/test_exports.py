@@ -14,7 +14,7 @@ import pytest
 
 from arena.cli.main import main
 from results.ids import new_id
-from results.interchange import BadFile, export_preferences, export_votes, import_votes
+from results.interchange import BadFile, export_answers, export_preferences, export_votes, import_votes
 from results.leaderboard import leaderboard
 from results.records import (
     BattleRecord,
@@ -213,6 +213,34 @@ def test_screened_votes_are_never_written(store: Store, tmp_path: Path) -> None:
     assert export_preferences(store, tmp_path / "dpo.jsonl", "dpo").battles == 0
 
 
+def test_answers_for_other_evaluators(store: Store, tmp_path: Path) -> None:
+    live(store, [], turns=2)
+    live(store, ["a"], turns=2)
+    live(store, [], answers=("", ""), turns=0)
+    done = export_answers(store, tmp_path / "o.json", "alpaca-outputs")
+    assert (done.rows, done.left_out) == (2, {"answered before": 2, "no answers stored": 2})
+    first = json.loads((tmp_path / "o.json").read_text("utf-8"))[0]
+    assert first == {
+        "instruction": f"{SECRET} 1", "output": "답 가 1", "generator": "한빛-7B@1", "dataset": "palaestra",
+    }  # fmt: skip
+    assert (
+        export_answers(store, tmp_path / "m.jsonl", "mt-bench-answers", model="새별-3B", public=True).rows
+        == 1
+    )
+    (mt,) = lines(tmp_path / "m.jsonl")
+    assert (mt["model_id"], mt["choices"]) == ("새별-3B@1", [{"index": 0, "turns": ["답 나 1", "답 나 2"]}])
+    export_answers(store, tmp_path / "h.jsonl", "arena-hard-answers", model="한빛-7B@1")
+    (hard,) = lines(tmp_path / "h.jsonl")
+    assert [message["role"] for message in hard["messages"]] == ["user", "assistant"] * 2
+    assert hard["messages"][1]["content"] == {"answer": "답 가 1"}
+    with pytest.raises(BadFile, match="holds model answers"):
+        import_votes(store, tmp_path / "m.jsonl")
+    with pytest.raises(BadFile, match="answers can be"):
+        export_answers(store, tmp_path / "x.jsonl", "answers")
+    with pytest.raises(BadFile, match=r"\.jsonl or \.json"):
+        export_answers(store, tmp_path / "x.csv", "alpaca-outputs")
+
+
 def test_mistaken_exports(store: Store, tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="there are votes, lmsys"):
         export_votes(store, tmp_path / "x.csv", format="csv")
@@ -252,7 +280,10 @@ def test_the_commands(
     code, done, _ = arena("export", tmp_path / "d.jsonl", "--format", "dpo", "--source", "all", "--json")
     assert (code, done["rows"]) == (0, 2)
     assert arena("export", tmp_path / "a.json", "--format", "alpaca-eval", "--json")[1]["rows"] == 0
+    code, done, _ = arena("export", tmp_path / "o.json", "--format", "alpaca-outputs", "--json")
+    assert (code, done["rows"]) == (0, 4), "the texts of the public file are others"
     for words in (
+        ["export", tmp_path / "x.csv", "--model", "한빛-7B"],
         ["export", tmp_path / "x.csv", "--source", "all"],
         ["export", tmp_path / "x.csv", "--format", "nothing"],
         ["import", tmp_path / "l.csv", "--format", "nothing"],

@@ -1,0 +1,139 @@
+"""Answers of models as other tools' evaluators read them: AlpacaEval's outputs, FastChat's and Arena-Hard's
+answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from results.ids import item_id, named_id
+from results.interchange.covers import Cover
+from results.interchange.errors import BadFile
+from results.interchange.preferences import conversation_of
+from results.interchange.reading import format_of
+from results.interchange.shapes import Message
+from results.interchange.writers import open_writer
+from results.store import Store
+
+ANSWER_FORMATS: dict[str, tuple[str, ...]] = {
+    "alpaca-outputs": ("instruction", "output", "generator", "dataset"),
+    "mt-bench-answers": ("question_id", "answer_id", "model_id", "choices", "tstamp"),
+    "arena-hard-answers": ("uid", "ans_id", "model", "messages", "tstamp"),
+}
+"""Formats of answers, and the fields of their rows."""
+
+_PAGE = 2_000
+
+_BATTLES = """
+SELECT b.id::VARCHAR AS battle, b.conversation_a, b.conversation_b, epoch(b.created_at) AS time,
+       ma.name || '@' || va.number AS model_a, mb.name || '@' || vb.number AS model_b,
+       (SELECT list({'number': t.number, 'message': t.message, 'side': g.side, 'text': g.text}
+                    ORDER BY t.number, g.created_at)
+        FROM turns t JOIN generations g ON g.battle_id = t.battle_id AND g.turn = t.number
+        WHERE t.battle_id = b.id AND g.error_kind IS NULL) AS said
+FROM battles b
+JOIN model_versions va ON va.version_key = b.version_a JOIN models ma ON ma.model_key = va.model_key
+JOIN model_versions vb ON vb.version_key = b.version_b JOIN models mb ON mb.model_key = vb.model_key
+WHERE b.id > ?::UUID AND (b.import_id IS NULL OR b.import_id IN (SELECT id FROM imports WHERE state = 'done'))
+ORDER BY b.id LIMIT ?
+"""
+
+
+class AnswerSummary(BaseModel):
+    """What was written: a row per model version and conversation; `left_out` says why others gave none."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str
+    format: str
+    rows: int
+    left_out: dict[str, int]
+    public: bool = False
+    screened: dict[str, int] = {}
+
+
+def export_answers(
+    store: Store,
+    path: Path,
+    format: str,
+    *,
+    model: str | None = None,
+    public: bool = False,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> AnswerSummary:
+    """Write stored answers, of all models or one (`name` or `name@version`), to JSONL or JSON.
+
+    Of a model's answers to the same messages the first stands, as these tools expect one each. AlpacaEval has
+    one turn: of longer conversations the first. Raises BadFile.
+    """
+    fields = ANSWER_FORMATS.get(format)
+    if fields is None:
+        raise BadFile(f"--format {format}: answers can be {', '.join(ANSWER_FORMATS)}")
+    if format_of(path) not in ("jsonl", "json"):
+        raise BadFile(f"{path.name}: answers go to a file that ends in .jsonl or .json")
+    cover = Cover(store.data_dir) if public else None
+    left_out: Counter[str] = Counter()
+    seen: set[tuple[str, str]] = set()
+    with open_writer(path, fields) as write:
+        for battle, side in _sides(store):
+            name = battle[f"model_{side}"]
+            if model not in (None, name, name.rpartition("@")[0]):
+                continue
+            messages = conversation_of(battle, side)
+            asked = [each["content"] for each in messages if each["role"] == "user"]
+            if not asked or messages[-1]["role"] != "assistant":
+                left_out["no answers stored"] += 1
+                continue
+            key = (name, "\0".join(asked[:1] if format == "alpaca-outputs" else asked))
+            if key in seen:
+                left_out["answered before"] += 1
+                continue
+            seen.add(key)
+            row = _row(format, name, messages, battle["time"])
+            write([row if cover is None else cover.text(row)])
+            if len(seen) % 500 == 0:
+                progress(len(seen), len(seen))
+    return AnswerSummary(
+        file=str(path),
+        format=format,
+        rows=len(seen),
+        left_out=dict(left_out.most_common()),
+        public=public,
+        screened=dict(cover.found) if cover is not None else {},
+    )
+
+
+def _sides(store: Store) -> Iterator[tuple[dict[str, Any], str]]:
+    after = "00000000-0000-0000-0000-000000000000"
+    while page := store.query(_BATTLES, [after, _PAGE]).to_pylist():
+        after = page[-1]["battle"]
+        for battle in page:
+            yield battle, "a"
+            yield battle, "b"
+
+
+def _row(format: str, model: str, messages: list[Message], time: float) -> dict[str, Any]:
+    asked = [each["content"] for each in messages if each["role"] == "user"]
+    answers = [each["content"] for each in messages if each["role"] == "assistant"]
+    question = item_id("\0".join(asked)).hex
+    answer = named_id("answer", model, question).hex
+    if format == "alpaca-outputs":
+        return {"instruction": asked[0], "output": answers[0], "generator": model, "dataset": "palaestra"}
+    if format == "mt-bench-answers":
+        return {
+            "question_id": question,
+            "answer_id": answer,
+            "model_id": model,
+            "choices": [{"index": 0, "turns": answers}],
+            "tstamp": time,
+        }
+    # Arena-Hard-Auto 2.0: an answer is an object, beside which its length is kept by other tools.
+    said = [
+        {**each, "content": {"answer": each["content"]}} if each["role"] == "assistant" else each
+        for each in messages
+    ]
+    return {"uid": question, "ans_id": answer, "model": model, "messages": said, "tstamp": time}
