@@ -91,6 +91,8 @@ def _backup(database: Database, payload: BackupTo) -> None:
             shutil.copyfile(copy, part)
             copy, elsewhere = part, copy
             elsewhere.unlink()
+        # What voters wrote is in it, and its folder may be open to others.
+        copy.chmod(0o600)
         sync_file(copy)
         copy.replace(target)
         sync_folder(target.parent)

@@ -237,6 +237,7 @@ def test_backups_are_not_overwritten_and_only_automatic_ones_are_removed(arena: 
     ]
     assert [path.exists() for path in made] == [False, False, True, True]
     assert own.exists()
+    assert own.stat().st_mode & 0o777 == 0o600
     assert list_backups(data) == [data / "backups" / path.name for path in made[2:]]
     with pytest.raises(BadWrite, match="at least one"):
         prune_backups(data, 0)
