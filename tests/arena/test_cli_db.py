@@ -296,7 +296,8 @@ def test_compacting_leaves_no_bytes_of_what_was_deleted(arena: Arena, data: Path
     tamper(
         data,
         "INSERT INTO items SELECT uuid(), md5(i::TEXT) || '지울 내용 ' || sha256(i::TEXT), '', '', 'import', "
-        "false, NULL, now() FROM range(5000) r(i); CHECKPOINT; DELETE FROM items WHERE text LIKE '%지울 내용%'; CHECKPOINT",
+        "false, NULL, now() FROM range(5000) r(i); CHECKPOINT; "
+        "DELETE FROM items WHERE text LIKE '%지울 내용%'; CHECKPOINT",
     )
     file = data / "palaestra.duckdb"
     assert needle in file.read_bytes(), (
