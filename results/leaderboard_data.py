@@ -162,7 +162,7 @@ def _excluded(store: Store, chosen: Filter) -> dict[str, int]:
 def _from_counts(store: Store, query: BoardQuery, excluded: dict[str, int]) -> Selected:
     windowed = query.since is not None or query.until is not None
     chosen = Filter.of(query, times=windowed)
-    judged = ", source = 'judge' AS judged" if query.judge_weight is not None else ""
+    judges = ", source = 'judge' AS judged" if query.judge_weight is not None else ""
     # Outcomes are told from verdicts once per group, not once per row; and NumPy sums the kept counts up in less
     # time than another GROUP BY takes.
     counted = (
@@ -172,7 +172,7 @@ def _from_counts(store: Store, query: BoardQuery, excluded: dict[str, int]) -> S
         else f"pair_counts WHERE n > 0{chosen.sql}"
     )
     table = store.query(
-        f"SELECT version_a, version_b, {OUTCOME_SQL} AS outcome, n{judged} FROM {counted}",  # noqa: S608
+        f"SELECT version_a, version_b, {OUTCOME_SQL} AS outcome, n{judges} FROM {counted}",  # noqa: S608
         chosen.params,
     )
     groups = groups_of(store, query.by)  # after the counts, so that it has every version that they name
