@@ -35,7 +35,7 @@ class ServerSettings(_Section):
 
 
 class BattleSettings(_Section):
-    """What a battle may cost. Lengths are characters, times seconds."""
+    """What a battle may cost. Lengths are characters, times seconds; `max_tokens` caps every answer."""
 
     max_prompt_chars: int = Field(default=8_000, ge=1)
     max_turns: int = Field(default=12, ge=1)

@@ -18,7 +18,6 @@ from arena.engines.base import (
     Generation,
     GenerationRequest,
     Prompted,
-    Sampling,
 )
 from arena.engines.spec import ModelSpec
 from results import ids
@@ -46,8 +45,8 @@ async def answer_side(
     spec = contestant.spec
     request = GenerationRequest(
         conversation=battle.conversation(side),
-        sampling=Sampling(max_tokens=settings.max_tokens).model_copy(
-            update=spec.sampling.model_dump(exclude_none=True)
+        sampling=spec.sampling.model_copy(
+            update={"max_tokens": min(settings.max_tokens, spec.sampling.max_tokens or settings.max_tokens)}
         ),
         seed=seed,
         timeout=settings.answer_timeout,

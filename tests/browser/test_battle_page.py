@@ -45,6 +45,8 @@ def ok_arena(scripted_arena: Callable[..., Arena]) -> Arena:
 
 @pytest.mark.model
 def test_a_blind_vote_on_the_real_model(page: Page, model_data_dir: Path) -> None:
+    # Short answers: on two busy cores this model needs minutes for the 256 tokens that it may take.
+    (model_data_dir / "arena.toml").write_text("[battle]\nmax_tokens = 24\n")
     arena = start_arena(model_data_dir)
     try:
         with Wire(arena.port) as wire:
@@ -61,7 +63,7 @@ def test_a_blind_vote_on_the_real_model(page: Page, model_data_dir: Path) -> Non
             before_reveal = wire.bytes_so_far().lower()
             assert b"content-encoding" not in before_reveal
             assert b"paris" in before_reveal
-            for name in (b"smollm", b"nf4", b"int8", b"selection_probability"):
+            for name in (b"smollm", b"135m-", b"embedded:", b"version_key", b"selection_probability"):
                 assert name not in before_reveal, name
 
             page.locator("#reveal").click()
