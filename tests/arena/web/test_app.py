@@ -28,7 +28,9 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
         def make(**server: object) -> TestClient:
             settings = Settings(server=ServerSettings.model_validate(server))
-            roster = enrol(store, [ModelSpec(name=name, source=name) for name in ("ada", "bob")], lambda s: s.name)
+            roster = enrol(
+                store, [ModelSpec(name=name, source=name) for name in ("ada", "bob")], lambda s: s.name
+            )
 
             def no_engine(spec: ModelSpec) -> None:
                 raise AssertionError("no battle is fought here")
@@ -76,7 +78,9 @@ def test_nothing_is_served_that_would_call_elsewhere_or_run_what_is_not_meant(cl
 def test_other_host_names_are_refused_on_loopback(client: Client) -> None:
     browser = client()
     assert browser.get("/", headers={"host": "attacker.example"}).status_code == 400
-    assert client(allowed_hosts=["arena.example"]).get("/", headers={"host": "arena.example"}).status_code == 200
+    assert (
+        client(allowed_hosts=["arena.example"]).get("/", headers={"host": "arena.example"}).status_code == 200
+    )
 
 
 def test_a_join_code_bars_everything_until_it_is_given(client: Client) -> None:
