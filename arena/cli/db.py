@@ -260,6 +260,7 @@ def _back_up(store: Store, file: Path | None, keep: int | None) -> dict[str, Any
     started = time.monotonic()
     try:
         store.backup(target)
+        size = target.stat().st_size
         removed = [] if keep is None else prune_backups(store.data_dir, keep)
     except BadWrite as error:
         raise BadInput(str(error)) from error
@@ -267,7 +268,7 @@ def _back_up(store: Store, file: Path | None, keep: int | None) -> dict[str, Any
         raise WorkFailed(str(error)) from error
     return {
         "file": str(target),
-        "bytes": target.stat().st_size,
+        "bytes": size,
         "seconds": round(time.monotonic() - started, 3),
         "removed": [str(path) for path in removed],
     }
