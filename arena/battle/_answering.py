@@ -59,7 +59,7 @@ async def answer_side(
     try:
         if answer.stopping:
             raise asyncio.CancelledError  # stopped before it began
-        async with aclosing(engine_for(spec).stream(request)) as chunks:  # type: ignore[type-var]
+        async with aclosing(engine_for(spec).stream(request)) as chunks:
             async for chunk in chunks:
                 if isinstance(chunk, Finished):
                     generation = chunk.generation

@@ -150,7 +150,7 @@ class LiveBattle:
 
     def view(self, max_turns: int) -> BattleView:
         failed = any(answer.status == "failed" for answer in self.answers.values())
-        names = tuple(self.contestants[side].spec.name for side in SIDES) if self.revealed else None
+        names = (self.contestants["a"].spec.name, self.contestants["b"].spec.name)
         return BattleView(
             id=self.id,
             phase=self.phase,
@@ -164,7 +164,7 @@ class LiveBattle:
             counted=self.counted and not failed,
             undo_seconds=self.undo_seconds,
             may_continue=self.phase == "voting" and not failed and len(self.turns) < max_turns,
-            names=names,  # type: ignore[arg-type]
+            names=names if self.revealed else None,
         )
 
     def conversation(self, side: Side) -> Conversation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -173,7 +173,7 @@ Chunk = Prompted | TextDelta | Finished
 class Engine(Protocol):
     """What answers for one model version. Methods raise `EngineError`; they never return an error as text."""
 
-    def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Text as it is generated, then one `Finished`.
 
         Closing the iterator (`aclose`, or cancelling the task that reads it) stops the model

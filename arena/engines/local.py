@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class LocalEngine:
         # Shielded: a caller that gives up must not cancel the load for the others.
         return await asyncio.shield(asyncio.wrap_future(self.worker.load()))
 
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Text as it is generated, then one `Finished` (see `Engine.stream`).
 
         The request's timeout counts from the moment the weights are loaded. Closing the stream stops the

@@ -8,7 +8,7 @@ import random
 import re
 import time
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -88,7 +88,7 @@ class RemoteEngine:
             weakref.WeakKeyDictionary()
         )
 
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Text as the server sends it, then one `Finished` (see `Engine.stream`).
 
         Tried again on 429, 5xx, timeouts and lost connections until the first text arrives, never after.

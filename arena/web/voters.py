@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 from uuid import UUID
 
+import gradio as gr
 from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.requests import HTTPConnection
 
@@ -48,7 +49,7 @@ class VoterCookies:
         """The cookie value of a new voter."""
         return str(self._voters.dumps(ids.new_id().hex))
 
-    def voter(self, connection: HTTPConnection) -> UUID | None:
+    def voter(self, connection: HTTPConnection | gr.Request) -> UUID | None:
         """The voter who sent this request, or None where the cookie is missing or not ours."""
         try:
             return UUID(hex=self._voters.loads(connection.cookies.get(COOKIE, "")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class ScriptedEngine:
         self.requests: list[GenerationRequest] = []
         self.closed = 0
 
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         self.requests.append(request)
         try:
             yield Prompted(
@@ -174,7 +174,7 @@ async def test_a_failed_side_ends_the_battle_and_keeps_it_out_of_ratings(store: 
 
 async def test_a_fault_in_an_engine_ends_its_side_and_not_the_battle(store: Store) -> None:
     class Faulty(ScriptedEngine):
-        async def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+        async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
             raise ZeroDivisionError("scripted fault")
             yield  # makes this an iterator
 

@@ -288,7 +288,7 @@ class _BattlePage:
             shown = updates
 
     def _voter(self, request: gr.Request) -> UUID | None:
-        return self._cookies.voter(request)  # type: ignore[arg-type]
+        return self._cookies.voter(request)
 
     def _render(self, view: BattleView | None, locale: str) -> Updates:
         parts = self._parts
