@@ -27,6 +27,13 @@ SECURITY_HEADERS = {
 }
 OPEN_PATHS = ("/healthz", "/join")
 LONGEST_FORM = 4096
+# Gradio's own, which no page of ours needs: files of strangers on our disk, and requests to elsewhere.
+CLOSED_PATHS = (
+    "/gradio_api/upload",
+    "/gradio_api/proxy=",
+    "/gradio_api/component_server",
+    "/gradio_api/deep_link",
+)
 
 
 class FrameMiddleware:
@@ -57,6 +64,8 @@ class FrameMiddleware:
             await (await self._join(request))(scope, receive, send)
         elif self._barred(request):
             await self._join_page(request, 401)(scope, receive, send)
+        elif any(closed in scope["path"] for closed in CLOSED_PATHS):
+            await Response("not found", 404)(scope, receive, send)
         else:
             await self._pass(request, send)
 

@@ -71,6 +71,8 @@ def test_nothing_is_served_that_would_call_elsewhere_or_run_what_is_not_meant(cl
     for path in ("/docs", "/redoc"):
         assert browser.get(path).status_code == 404, path
     assert browser.get("/healthz").json() == {"status": "ok"}
+    assert browser.post("/gradio_api/upload", files={"files": b"x"}).status_code == 404
+    assert browser.get("/gradio_api/proxy=http://example.com/").status_code == 404
     named = browser.get("/gradio_api/info").json()["named_endpoints"]
     assert named == {}
 
