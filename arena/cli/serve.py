@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.logging import RichHandler
 from rich.markup import escape
 
 from arena.cli._common import DEFAULT_DATA, BadInput, DataDir, WorkFailed, console
 from arena.cli.models import prepare_embedded
-from arena.config import ConfigError, Settings, load_settings, nearest
+from arena.config import ConfigError, ServerSettings, Settings, load_settings, nearest
 from arena.engines.base import EngineError
 
 if TYPE_CHECKING:
@@ -79,7 +80,13 @@ def _settings(
         **settings.server.model_dump(),
         **{key: value for key, value in given.items() if value is not None},
     }
-    return settings.model_copy(update={"server": type(settings.server).model_validate(server)})
+    try:
+        return settings.model_copy(update={"server": ServerSettings.model_validate(server)})
+    except ValidationError as error:
+        options = (
+            f"--{str(problem['loc'][0]).replace('_', '-')}: {problem['msg']}" for problem in error.errors()
+        )
+        raise ConfigError("\n".join(options)) from None
 
 
 def _check_address(settings: Settings) -> None:
