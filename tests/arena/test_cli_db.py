@@ -8,46 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import pytest
 
-from arena.cli.main import main
 from results.leaderboard import leaderboard
 from results.store import _schema as schema
 from results.store import list_backups, new_backup_path, open_store, prune_backups
 from results.store.errors import BadWrite
+from tests.arena.conftest import Arena
 
 KOREAN = Path(__file__).parents[1] / "data" / "votes" / "korean_votes.csv"
-
-
-class Done(NamedTuple):
-    """How a command ended; `stderr` has its line breaks, which depend on the terminal, made into spaces."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Arena = Callable[..., Done]
-
-
-@pytest.fixture
-def arena(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Arena:
-    """Runs the command line in this process, as the installed command does."""
-
-    def run(*words: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["arena", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        told = capsys.readouterr()
-        return Done(int(stop.value.code or 0), told.out, " ".join(told.err.split()))
-
-    return run
 
 
 @pytest.fixture

@@ -9,46 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from rich.console import Console
 
 from arena.cli._leaderboard_tables import board_table
-from arena.cli.main import main
 from results.leaderboard import leaderboard
 from results.records import ModelVersionRecord
 from results.store import open_store
+from tests.arena.conftest import Arena
 
 DATA = Path(__file__).parents[1] / "data" / "votes"
 KOREAN = DATA / "korean_votes.csv"
-
-
-class Done(NamedTuple):
-    """How a command ended; `stderr` has its line breaks, which depend on the terminal, made into spaces."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Arena = Callable[..., Done]
-
-
-@pytest.fixture
-def arena(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Arena:
-    """Runs the command line in this process, as the installed command does."""
-
-    def run(*words: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["arena", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        told = capsys.readouterr()
-        return Done(int(stop.value.code or 0), told.out, " ".join(told.err.split()))
-
-    return run
 
 
 def start(*words: str | Path) -> subprocess.Popen[str]:
