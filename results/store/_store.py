@@ -138,39 +138,39 @@ class Store:
 
     def upsert_model_versions(self, versions: Iterable[ModelVersionRecord]) -> list[ModelVersionRef]:
         """Find or make model versions, in order: a new digest of a model becomes its version number n+1."""
-        return self._do(_models.UPSERT_MODEL_VERSIONS, _models.ModelVersions(versions=list(versions)))
+        return self.perform(_models.UPSERT_MODEL_VERSIONS, _models.ModelVersions(versions=list(versions)))
 
     def model_versions(self) -> list[ModelVersion]:
         """All model versions, in the order in which they were made."""
-        return self._do(_models.LIST_MODEL_VERSIONS, Nothing())
+        return self.perform(_models.LIST_MODEL_VERSIONS, Nothing())
 
     # Battles
 
     def create_battle(self, battle: BattleRecord, first_turn: TurnRecord | None = None) -> None:
         """Store a battle, with its first turn if it has one. The same id again changes nothing."""
-        self._do(_battles.CREATE_BATTLE, _battles.NewBattle(battle=battle, first_turn=first_turn))
+        self.perform(_battles.CREATE_BATTLE, _battles.NewBattle(battle=battle, first_turn=first_turn))
 
     def add_turn(self, turn: TurnRecord) -> None:
         """Store a user message. Raises BadWrite if the turn exists with another message."""
-        self._do(_battles.ADD_TURN, turn)
+        self.perform(_battles.ADD_TURN, turn)
 
     def record_generation(self, generation: GenerationRecord) -> None:
         """Store an answer or a failure; a failure takes the battle's votes out of the ratings."""
-        self._do(_battles.RECORD_GENERATION, generation)
+        self.perform(_battles.RECORD_GENERATION, generation)
 
     def set_battle_state(self, battle_id: UUID, state: BattleState) -> None:
         """Change a battle's state."""
-        self._do(_battles.SET_BATTLE_STATE, _battles.BattleStateChange(battle_id=battle_id, state=state))
+        self.perform(_battles.SET_BATTLE_STATE, _battles.BattleStateChange(battle_id=battle_id, state=state))
 
     def battle(self, battle_id: UUID) -> StoredBattle | None:
         """A battle with its turns and generations."""
-        return self._do(_battles.BATTLE, _battles.BattleId(battle_id=battle_id))
+        return self.perform(_battles.BATTLE, _battles.BattleId(battle_id=battle_id))
 
     # Votes
 
     def register_voter(self, voter: VoterRecord) -> None:
         """Store a voter; a later consent is added to a known one."""
-        self._do(_battles.REGISTER_VOTER, voter)
+        self.perform(_battles.REGISTER_VOTER, voter)
 
     def record_vote(self, vote: VoteRecord) -> VoteOutcome:
         """Store a verdict, or change it within CHANGE_WINDOW of the first one.
@@ -178,18 +178,18 @@ class Store:
         The same `request_id` again changes nothing and gives the vote as it is now. Raises VoteClosed where a
         vote stands, BadWrite for an unknown battle or voter.
         """
-        return self._do(_votes.RECORD_VOTE, vote)
+        return self.perform(_votes.RECORD_VOTE, vote)
 
     def withdraw_vote(self, battle_id: UUID, voter_id: UUID, request_id: UUID) -> None:
         """Take a vote back within CHANGE_WINDOW; another may follow. Raises VoteClosed, BadWrite."""
-        self._do(
+        self.perform(
             _votes.WITHDRAW_VOTE,
             _votes.Withdrawal(battle_id=battle_id, voter_id=voter_id, request_id=request_id),
         )
 
     def vote(self, battle_id: UUID, voter_id: UUID) -> VoteOutcome | None:
         """A voter's vote on a battle as it is now; None where there is none."""
-        return self._do(_votes.VOTE, _votes.VoteId(battle_id=battle_id, voter_id=voter_id))
+        return self.perform(_votes.VOTE, _votes.VoteId(battle_id=battle_id, voter_id=voter_id))
 
     def forget_voter(
         self, voter_id: UUID, *, keep_verdicts: bool = False, dry_run: bool = False
@@ -200,7 +200,7 @@ class Store:
         `keep_verdicts` votes stay and become anonymous. A second time there is nothing left to do; with
         `dry_run` nothing is done at all. Counts change in the same transaction.
         """
-        return self._do(
+        return self.perform(
             _forgetting.FORGET_VOTER,
             _forgetting.ForgetVoter(voter_id=voter_id, keep_verdicts=keep_verdicts, dry_run=dry_run),
         )
@@ -209,7 +209,7 @@ class Store:
         self, before: datetime, *, keep_verdicts: bool = False, dry_run: bool = False
     ) -> Forgotten:
         """Do the same with what all voters of this arena gave before a time; imported votes stay."""
-        return self._do(
+        return self.perform(
             _forgetting.FORGET_OLDER,
             _forgetting.ForgetOlder(before=before, keep_verdicts=keep_verdicts, dry_run=dry_run),
         )
@@ -217,7 +217,7 @@ class Store:
     def apply_screening(self, findings: pa.Table) -> ScreeningOutcome:
         """Have exactly these votes out of the ratings as screened: columns `seq` (of the vote) and `reason`
         ("screened:..."). Votes that were screened before and are not among them count again."""
-        return self._do(_screening.APPLY_SCREENING, _screening.ScreeningRun(time=now()), findings)
+        return self.perform(_screening.APPLY_SCREENING, _screening.ScreeningRun(time=now()), findings)
 
     # Imports
 
@@ -232,23 +232,23 @@ class Store:
         for rows that cannot be stored and StoreBusy while another import runs.
         """
         with self._importing():
-            begun = self._do(_imports.BEGIN_IMPORT, record)
+            begun = self.perform(_imports.BEGIN_IMPORT, record)
             if begun.state == "done":
                 return ImportOutcome(import_id=begun.id, added=0, known=begun.added + begun.known)
             number = 0
             try:
                 for number, rows in enumerate(chunks(batches), start=1):
-                    self._do(
+                    self.perform(
                         _imports.STAGE_CHUNK, _imports.Chunk(import_id=record.id, number=number - 1), rows
                     )
-                return self._do(_imports.FINISH_IMPORT, _imports.Finish(import_id=record.id, chunks=number))
+                return self.perform(_imports.FINISH_IMPORT, _imports.Finish(import_id=record.id, chunks=number))
             except BaseException:
                 self._discard(record.id)
                 raise
 
     def imports(self) -> list[StoredImport]:
         """All imports, oldest first."""
-        return self._do(_imports.IMPORTS, Nothing())
+        return self.perform(_imports.IMPORTS, Nothing())
 
     # Everything else
 
@@ -259,24 +259,28 @@ class Store:
 
     def check(self) -> list[str]:
         """Problems found in the data, as sentences; empty where everything agrees."""
-        return self._do(_upkeep.CHECK, Nothing())
+        return self.perform(_upkeep.CHECK, Nothing())
 
     def rebuild_pair_counts(self) -> None:
         """Count all comparisons anew."""
-        self._do(_upkeep.REBUILD_PAIR_COUNTS, Nothing())
+        self.perform(_upkeep.REBUILD_PAIR_COUNTS, Nothing())
 
     def backup(self, path: Path | str) -> None:
         """Copy the database to a new file at `path` while everybody goes on working. Raises BadWrite,
         and StoreBusy where the disk is full; then there is no file."""
-        self._do(_upkeep.BACKUP, _upkeep.BackupTo(path=Path(path).expanduser().absolute()))
+        self.perform(_upkeep.BACKUP, _upkeep.BackupTo(path=Path(path).expanduser().absolute()))
 
     def checkpoint(self) -> bool:
         """Fold the write-ahead log into the database file; false where writers left no gap for it."""
-        return self._do(_upkeep.CHECKPOINT, Nothing())
+        return self.perform(_upkeep.CHECKPOINT, Nothing())
 
     # How it is done
 
-    def _do(self, operation: Operation[P, R], payload: P, rows: pa.Table | None = None) -> R:
+    def perform(self, operation: Operation[P, R], payload: P, rows: pa.Table | None = None) -> R:
+        """Run one named operation of the catalogue; `rows` travel beside the payload where it takes them.
+
+        The subject modules of this package (`results.store.aliases`, ...) wrap theirs in functions of a store.
+        """
         return self._retrying(lambda backend: backend.call(operation, payload, rows))
 
     def _retrying(self, ask: Callable[[Backend], R]) -> R:
@@ -353,7 +357,7 @@ class Store:
 
     def _discard(self, import_id: UUID) -> None:
         try:
-            while not self._do(_imports.DISCARD_IMPORT, _imports.ImportId(import_id=import_id)):
+            while not self.perform(_imports.DISCARD_IMPORT, _imports.ImportId(import_id=import_id)):
                 pass
         except StoreError as error:
             # Its rows are invisible; the next import or the next owner tries again.

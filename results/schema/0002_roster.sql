@@ -1,0 +1,2 @@
+-- aliases, tokens: to be filled before release.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- suites: to be filled before release.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- training: to be filled before release.
+SELECT 1;
