@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from arena.engines.base import (
 )
 from arena.engines.cores import CoreGate
 from arena.engines.framing import framed
+from arena.engines.jobs import answers
 from arena.engines.protocol import (
     Delta,
     Ended,
@@ -47,8 +49,6 @@ ERRORS: dict[str, type[EngineError]] = {
     error.kind: error for error in (EngineError, EngineRejected, EngineUnavailable, OverContext)
 }
 
-JOB_ROWS = 24
-"""How many of a job's answers are made at once: fewer than a worker's rows, so that people still get one."""
 SCORED_TOGETHER = 256
 """Requests sent to a worker as one: enough to sort by length, few enough that others get their turn."""
 
@@ -58,6 +58,9 @@ class LocalEngine:
 
     Several engines may share one worker: adapters of one base do.
     """
+
+    job_places = 24
+    """How many of a job's answers are made at once: fewer than a worker's rows, so that people still get one."""
 
     def __init__(
         self,
@@ -121,14 +124,13 @@ class LocalEngine:
 
         They share the worker's batches, longest prompts first, so that a batch holds prompts of like length.
         """
-        places = asyncio.Semaphore(JOB_ROWS)
-        order = sorted(range(len(requests)), key=lambda i: _length(requests[i]), reverse=True)
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = {i: group.create_task(self._whole(requests[i], places)) for i in order}
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return [tasks[i].result() for i in range(len(requests))]
+        found: dict[int, Generation] = {}
+        async with aclosing(answers(self, requests)) as results:
+            async for place, answer in results:
+                if isinstance(answer, EngineError):
+                    raise answer
+                found[place] = answer
+        return [found[place] for place in range(len(requests))]
 
     async def loglikelihood(self, requests: Sequence[ScoreRequest]) -> list[tuple[Score, ...]]:
         """For each request the scores of its continuations, in order (see `Scorer`).
@@ -181,13 +183,6 @@ class LocalEngine:
             case EngineUnavailable():
                 raise reply
         raise EngineError(f"{self.spec.name}: the worker answered a scoring with '{reply.type}'")
-
-    async def _whole(self, request: GenerationRequest, places: asyncio.Semaphore) -> Generation:
-        async with places:
-            async for chunk in self.stream(request):
-                if isinstance(chunk, Finished):
-                    return chunk.generation
-        raise EngineError("the stream ended without a result")
 
     def _start_message(self, request: GenerationRequest) -> Start:
         if (request.conversation is None) == (request.text is None):
@@ -272,11 +267,6 @@ def _generation(
         prompt_log=log,
         sampling=started.sampling,
     )
-
-
-def _length(request: GenerationRequest) -> int:
-    messages = request.conversation.messages if request.conversation else ()
-    return len(request.text or "") + sum(len(message.content) for message in messages)
 
 
 def _into(inbox: asyncio.Queue[FromWorker | EngineUnavailable]) -> Any:
