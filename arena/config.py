@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -59,6 +59,27 @@ class MatchmakingSettings(_Section):
     boost: PairBoost | None = None
 
 
+class EndpointSettings(_Section):
+    """What may be asked of one endpoint, by all models that it serves together. A limit that is not set is not kept.
+
+    `max_concurrent` counts open requests; tokens are those of prompts and answers.
+    """
+
+    url: str = Field(pattern=r"^https?://")
+    max_concurrent: int = Field(default=32, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+
+
+class Price(_Section):
+    """What a million tokens cost. `cached_input` is for prompt tokens that the server took from its cache."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+
+
 class Settings(BaseSettings):
     """All settings. `models` are roster entries as tables; `arena.roster` makes model specs of them."""
 
@@ -71,6 +92,8 @@ class Settings(BaseSettings):
     matchmaking: MatchmakingSettings = MatchmakingSettings()
     embedded: bool = True
     models: tuple[dict[str, Any], ...] = ()
+    endpoints: tuple[EndpointSettings, ...] = ()
+    prices: dict[str, Price] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -129,8 +152,10 @@ def nearest(word: str, known: list[str]) -> str:
 def _known_keys(section: list[str]) -> list[str]:
     model: type[BaseModel] = Settings
     for key in section:
-        annotation = model.model_fields[key].annotation
-        model = PairBoost  # the one section that may be null
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        field = model.model_fields.get(key)
+        if field is None:
+            continue  # the number of a table in a list, or a name that the user chose
+        kinds = (field.annotation, *get_args(field.annotation))
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        model = inner[0] if inner else model
     return list(model.model_fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -30,6 +30,11 @@ class ModelSpec(BaseModel):
     `source` is a folder, a hub id or `embedded:NAME` for kind `local`, and the endpoint's model id for kind
     `openai`. Only the fields below `name` that shape answers enter the digest: licence, tags and notes do
     not.
+
+    An endpoint may have several addresses: `base_url` (which may be given as a list) is the one that names it,
+    `base_urls` are others that serve the same model, so that adding one makes no new version. `endpoint` says
+    which kind of request it answers: `chat` (the server renders the prompt, unseen) or `completions` (we render
+    it; `control_text` says what becomes of control text that a person typed, which no string can protect).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +44,9 @@ class ModelSpec(BaseModel):
     source: str = Field(min_length=1)
     revision: str | None = None
     base_url: str | None = None
+    base_urls: tuple[str, ...] = ()
+    endpoint: Literal["chat", "completions"] = "chat"
+    control_text: Literal["escape", "reject"] = "escape"
     api_key_env: str | None = None
     adapter: str | None = None
     quantisation: Quantisation = "none"
@@ -52,6 +60,20 @@ class ModelSpec(BaseModel):
     parent: str | None = None
     tags: tuple[str, ...] = ()
     note: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, fields: Any) -> Any:
+        """`base_url` as a list is the first address and, in `base_urls`, the others."""
+        if not isinstance(fields, dict):
+            return fields
+        given = fields.get("base_url")
+        several = [*(given if isinstance(given, list | tuple) else [given] if given else [])]
+        several += fields.get("base_urls") or ()
+        if not (isinstance(given, list | tuple) or fields.get("base_urls")):
+            return fields
+        first, *others = dict.fromkeys(several)
+        return {**fields, "base_url": first, "base_urls": others}
 
     @field_validator("window")
     @classmethod
@@ -76,8 +98,8 @@ class ModelSpec(BaseModel):
             mode="json",
             exclude_defaults=True,
             include={
-                "kind", "source", "revision", "base_url", "adapter", "quantisation", "prompt_format", "window",
-                "system_prompt", "few_shot", "sampling", "context_length",
+                "kind", "source", "revision", "base_url", "endpoint", "control_text", "adapter", "quantisation",
+                "prompt_format", "window", "system_prompt", "few_shot", "sampling", "context_length",
             },
         )  # fmt: skip
         if weights:

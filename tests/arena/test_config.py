@@ -38,6 +38,14 @@ def test_the_environment_goes_over_the_file(tmp_path: Path, monkeypatch: pytest.
             r"boost\.side: unknown key",
         ),
         ('[matchmaking.weights]\n"모형" = -1\n', r"weights\.모형: .*greater than 0"),
+        (
+            '[[endpoints]]\nurl = "http://a/v1"\nmax_conccurrent = 3\n',
+            r"endpoints\.0\.max_conccurrent: unknown key \(did you mean 'max_concurrent'\?\)",
+        ),
+        (
+            '[prices."모형"]\ninput = 1\noutput = 2\ncurency = "KRW"\n',
+            r"prices\.모형\.curency: unknown key \(did you mean 'currency'\?\)",
+        ),
         ("port = \n", r"not valid TOML"),
     ],
 )
