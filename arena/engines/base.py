@@ -77,6 +77,10 @@ class GenerationRequest(BaseModel):
     seed: int | None = None
     timeout: float | None = Field(default=None, gt=0, description="seconds for the whole answer")
     logprobs: int | None = Field(default=None, ge=0, le=20, description="alternatives to tell for each token")
+    prefill: str | None = Field(default=None, description="how the answer begins; its text is what follows")
+    tokens: bool = Field(
+        default=False, description="tell the tokens of prompt and answer, where they are known"
+    )
 
 
 class TokenLogprob(BaseModel):
@@ -94,11 +98,33 @@ class TokenLogprob(BaseModel):
     top: tuple[tuple[str, float], ...] = ()
 
 
+class Token(BaseModel):
+    """One token as the model has it: its id, its text alone, and whether it is a special token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: int
+    text: str
+    special: bool = False
+
+
+class Cost(BaseModel):
+    """What an answer cost, by the price table of the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    amount: float
+    currency: str
+
+
 class Generation(BaseModel):
     """A finished answer. Durations are seconds; `rendered_prompt` is what the model saw.
 
     `rendered_by` is `engine` where the prompt is exactly known and `server` where a remote chat endpoint
     rendered it unseen (then `rendered_prompt` is null or marked as an estimate in `prompt_log`).
+    `completion_tokens` counts all that was generated, `reasoning_tokens` how many of those were thinking (null
+    where nobody said). `cost` is null for local models and where no price is known. `tokens` are the answer's,
+    the one that ended it included, where the request asked for them and the engine knows them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,6 +134,8 @@ class Generation(BaseModel):
     finish_reason: FinishReason
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost: Cost | None = None
     time_to_first_token: float | None = None
     duration: float
     rendered_prompt: str | None = None
@@ -115,6 +143,7 @@ class Generation(BaseModel):
     prompt_log: dict[str, Any] = {}
     sampling: Sampling = Sampling()
     logprobs: tuple[TokenLogprob, ...] | None = None
+    tokens: tuple[Token, ...] | None = None
 
 
 class ScoreRequest(BaseModel):
@@ -147,6 +176,7 @@ class Prompted(BaseModel):
     rendered_by: Literal["engine", "server"]
     prompt_tokens: int | None = None
     prompt_log: dict[str, Any] = {}
+    tokens: tuple[Token, ...] | None = None
 
 
 class TextDelta(BaseModel):
