@@ -27,7 +27,7 @@ async def answers(
     """
     if not requests:
         return
-    places: int = concurrency or getattr(engine, "job_places", PLACES)
+    places = concurrency if concurrency is not None else int(getattr(engine, "job_places", PLACES))
     waiting = iter(sorted(range(len(requests)), key=lambda place: length(requests[place]), reverse=True))
     finished: asyncio.Queue[tuple[int, Generation | Exception]] = asyncio.Queue()
 
