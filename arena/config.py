@@ -80,6 +80,32 @@ class Price(_Section):
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
 
 
+class ApiSettings(_Section):
+    """What the HTTP API takes. `answer_timeout` is seconds; open requests are counted for each token."""
+
+    max_body_bytes: int = Field(default=4_000_000, ge=1_000)
+    max_concurrent: int = Field(default=64, ge=1)
+    max_choices: int = Field(default=16, ge=1)
+    answer_timeout: float = Field(default=600, gt=0)
+    drain_seconds: float = Field(default=20, ge=0)
+
+
+class LogSettings(_Section):
+    """The request log, DATA/logs/requests.jsonl. With `log_prompts` it holds prompts and answers too."""
+
+    requests: bool = True
+    log_prompts: bool = False
+    max_megabytes: float = Field(default=20, gt=0)
+    keep_files: int = Field(default=5, ge=1)
+
+
+class StoreSettings(_Section):
+    """Backups that `arena serve` makes by itself; the newest `keep_backups` stay."""
+
+    backup_every_hours: float | None = Field(default=None, gt=0)
+    keep_backups: int = Field(default=14, ge=1)
+
+
 class Settings(BaseSettings):
     """All settings. `models` are roster entries as tables; `arena.roster` makes model specs of them."""
 
@@ -90,6 +116,9 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     battle: BattleSettings = BattleSettings()
     matchmaking: MatchmakingSettings = MatchmakingSettings()
+    api: ApiSettings = ApiSettings()
+    log: LogSettings = LogSettings()
+    store: StoreSettings = StoreSettings()
     embedded: bool = True
     models: tuple[dict[str, Any], ...] = ()
     endpoints: tuple[EndpointSettings, ...] = ()

@@ -22,6 +22,7 @@ from arena.engines.base import EngineError
 
 if TYPE_CHECKING:
     from arena.engines.pool import EnginePool
+    from arena.engines.spec import ModelSpec
     from arena.roster import Roster
 
 
@@ -114,6 +115,7 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
 
     from arena.battle import BattleService
     from arena.engines.embedded import default_specs
+    from arena.engines.observed import ObservedEngine, Telemetry
     from arena.engines.pool import EnginePool
     from arena.engines.sources import weights_digest
     from arena.matchmaking import policy_from
@@ -136,13 +138,19 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     except StoreError as error:
         raise WorkFailed(str(error)) from None
     pool = EnginePool(data)
+    telemetry = Telemetry()
+
+    def engine_of_battle(spec: ModelSpec) -> ObservedEngine:
+        return telemetry.observed(pool.get(spec), spec.name, "battle")
+
     try:
         with console.status("Reading the models"):
             roster = await asyncio.to_thread(enrol, store, specs, lambda spec: weights_digest(spec, data))
         _warn_of_unknown_names(settings, [spec.name for spec in specs])
         policy = policy_from(settings.matchmaking)
-        battles = BattleService(store, roster, pool.get, policy, settings.battle)
-        context = PageContext(settings, store, roster, battles, VoterCookies(load_secret(data)))
+        battles = BattleService(store, roster, engine_of_battle, policy, settings.battle)
+        cookies = VoterCookies(load_secret(data))
+        context = PageContext(settings, store, roster, battles, cookies, pool, telemetry)
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(context, on_start=lambda: _announce(settings)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 import gradio as gr
@@ -11,6 +11,8 @@ from gradio.components.navbar import Navbar
 
 from arena.battle import BattleService
 from arena.config import Settings
+from arena.engines.observed import Telemetry
+from arena.engines.pool import EnginePool
 from arena.roster import Roster
 from arena.web._i18n import i18n
 from arena.web.voters import VoterCookies
@@ -19,13 +21,19 @@ from results.store import Store
 
 @dataclass(frozen=True)
 class PageContext:
-    """What the pages of one arena work with."""
+    """What the pages of one arena work with.
+
+    Engines come from `engines` (null where an app only shows what was stored), observed by `telemetry`:
+    `telemetry.observed(engines.get(spec), "name@3", "page")`.
+    """
 
     settings: Settings
     store: Store
     roster: Roster
     battles: BattleService
     cookies: VoterCookies
+    engines: EnginePool | None = None
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
 
 @dataclass(frozen=True)
