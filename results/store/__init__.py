@@ -21,6 +21,8 @@ from results.store._votes import CHANGE_WINDOW
 from results.store.errors import (
     BadQuery,
     BadWrite,
+    ReservationRefused,
+    ReservationTimedOut,
     StoreBusy,
     StoreClosed,
     StoreCorrupt,
@@ -39,6 +41,8 @@ __all__ = [
     "BadWrite",
     "Compacted",
     "Forgotten",
+    "ReservationRefused",
+    "ReservationTimedOut",
     "Restored",
     "ScreeningOutcome",
     "Settings",

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 import duckdb
 
 from results.store import _schema
+from results.store._book import Book
 from results.store._opening import (
     Settings,
     connect,
@@ -65,6 +66,7 @@ class Database:
 
     def __init__(self, path: Path, backups: Path, settings: Settings) -> None:
         self._path, self._backups, self._settings = path, backups, settings
+        self.book = Book(path.with_name(f"{path.name}.ledger"), most=settings.machine)
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._readers: set[duckdb.DuckDBPyConnection] = set()

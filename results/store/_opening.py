@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from results.store._machine import Capacity
 from results.store._transaction import sql_list
 from results.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreReadOnly
 
@@ -17,10 +18,14 @@ _STORAGE_VERSION = "v1.5.0"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the database may take of the machine; DuckDB's own default is 80% of the memory and all cores."""
+    """What the database may take of the machine; DuckDB's own default is 80% of the memory and all cores.
+
+    `machine` is what the ledger may lend in all (see `results.store.ledger`); None: nearly all that is here.
+    """
 
     memory_limit: str = "2GB"
     threads: int = min(4, os.cpu_count() or 1)
+    machine: Capacity | None = None
 
 
 def connect(path: Path, backups: Path, settings: Settings) -> duckdb.DuckDBPyConnection:

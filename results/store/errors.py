@@ -39,6 +39,14 @@ class StoreReadOnly(StoreError):
     """The data directory, or the database in it, cannot be written."""
 
 
+class ReservationRefused(StoreError):
+    """More memory, GPU memory or cores than this machine has in all: waiting would not help."""
+
+
+class ReservationTimedOut(StoreError):
+    """What was waited for did not become free in time, or the wait was cancelled. Nothing is held."""
+
+
 class StoreClosed(StoreError):
     """This `Store` was closed, or was inherited by a forked process; open the store again."""
 
@@ -47,6 +55,6 @@ BY_NAME: dict[str, type[StoreError]] = {
     error.__name__: error
     for error in (
         StoreError, BadWrite, VoteClosed, BadQuery, StoreBusy, StoreUnknownOutcome, StoreTooNew, StoreCorrupt,
-        StoreReadOnly, StoreClosed,
+        StoreReadOnly, StoreClosed, ReservationRefused, ReservationTimedOut,
     )
 }  # fmt: skip
