@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from results.ids import item_id, named_id
 from results.interchange.covers import Cover
 from results.interchange.errors import BadFile
+from results.interchange.paging import paged_battles
 from results.interchange.preferences import conversation_of
 from results.interchange.reading import format_of
 from results.interchange.shapes import Message
@@ -25,8 +26,6 @@ ANSWER_FORMATS: dict[str, tuple[str, ...]] = {
     "arena-hard-answers": ("uid", "ans_id", "model", "messages", "tstamp"),
 }
 """Formats of answers, and the fields of their rows."""
-
-_PAGE = 2_000
 
 _BATTLES = """
 SELECT b.id::VARCHAR AS battle, b.conversation_a, b.conversation_b, epoch(b.created_at) AS time,
@@ -108,12 +107,9 @@ def export_answers(
 
 
 def _sides(store: Store) -> Iterator[tuple[dict[str, Any], str]]:
-    after = "00000000-0000-0000-0000-000000000000"
-    while page := store.query(_BATTLES, [after, _PAGE]).to_pylist():
-        after = page[-1]["battle"]
-        for battle in page:
-            yield battle, "a"
-            yield battle, "b"
+    for battle in paged_battles(store, _BATTLES):
+        yield battle, "a"
+        yield battle, "b"
 
 
 def _row(format: str, model: str, messages: list[Message], time: float) -> dict[str, Any]:

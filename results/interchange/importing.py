@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -21,22 +20,13 @@ from results.interchange.fields import FIELDS, Columns, choose_columns
 from results.interchange.keys import KeyedVote, Numbering, keyed, voter_id
 from results.interchange.pseudonyms import Pseudonyms
 from results.interchange.reading import BadRow, content_files, open_rows
+from results.interchange.rejects import Reject, Rejects
 from results.interchange.votes import Unusable, Vote, vote_reader
 from results.records import ImportRecord, ModelVersionRecord, Source
 from results.store import IMPORT_SCHEMA, Store
 
 _CHUNK_ROWS = 20_000
 _CHUNK_TEXT = 64 * 1024 * 1024
-_SHOWN_REJECTS = 20
-
-
-class Reject(BaseModel):
-    """A row that was not imported: the physical line it begins on, and why."""
-
-    model_config = ConfigDict(frozen=True)
-
-    line: int
-    reason: str
 
 
 class ImportSummary(BaseModel):
@@ -66,38 +56,6 @@ class Progress(NamedTuple):
     size: int
     rows: int
     rejected: int
-
-
-class _Rejects:
-    """Counts bad rows and writes them to a file, which is made when the first one comes."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.count = 0
-        self.first: list[Reject] = []
-        self._path = path
-        self._file: TextIO | None = None
-
-    def add(self, bad: BadRow) -> None:
-        self.count += 1
-        if len(self.first) < _SHOWN_REJECTS:
-            self.first.append(Reject(line=bad.line, reason=bad.reason))
-        if self._path is None:
-            return
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace")
-        entry = {"line": bad.line, "reason": bad.reason, "row": bad.content}
-        try:
-            written = json.dumps(entry, ensure_ascii=False, default=str)
-        except RecursionError:
-            written = json.dumps({**entry, "row": None}, ensure_ascii=False)
-        self._file.write(written + "\n")
-
-    def close(self) -> str | None:
-        if self._file is None:
-            return None
-        self._file.close()
-        return str(self._path)
 
 
 def import_votes(
@@ -145,7 +103,7 @@ def import_votes(
     source = columns.source
     if rejects is not None and rejects.resolve() == path.resolve():
         raise BadFile(f"--rejects {rejects}: is the file to be imported itself; name another")
-    bad = _Rejects(rejects)
+    bad = Rejects(rejects)
     file = _File(path, columns, dialect, Pseudonyms(store.data_dir) if dialect is not None else str)
     name = dialect.name if dialect is not None else "votes"
     try:
@@ -195,7 +153,7 @@ class _File:
 
 
 def _votes(
-    file: _File, bad: _Rejects, progress: Callable[[Progress], None], phase: str
+    file: _File, bad: Rejects, progress: Callable[[Progress], None], phase: str
 ) -> Iterator[KeyedVote]:
     """The good rows of a file; bad ones go to `bad`."""
     read = vote_reader(file.columns)

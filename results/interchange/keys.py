@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -67,6 +67,14 @@ def _battle_hash(vote: Vote) -> Any:
         "battle", vote.id, vote.prompt or "", vote.model_a, vote.digest_a, vote.model_b, vote.digest_b,
         vote.conversation_a or "", vote.conversation_b or "",
     )  # fmt: skip
+
+
+def answered_battle_id(prompt: str, sides: Sequence[tuple[str, str, str]]) -> str:
+    """The id, in hexadecimal, of a battle of two answers that came without a verdict; of each side its model, the
+    version's digest and the conversation as canonical JSON. A vote on them that is imported names the same."""
+    (model_a, digest_a, conversation_a), (model_b, digest_b, conversation_b) = sides
+    parts = ("", prompt, model_a, digest_a, model_b, digest_b, conversation_a, conversation_b)
+    return _id_of(_hash("battle", *parts), 0)
 
 
 class Numbering:

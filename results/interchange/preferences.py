@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from results.interchange.covers import Cover
 from results.interchange.errors import BadFile
+from results.interchange.paging import paged_battles
 from results.interchange.reading import format_of
 from results.interchange.shapes import Message
 from results.interchange.writers import open_writer
@@ -27,8 +28,6 @@ PREFERENCE_FORMATS: dict[str, tuple[str, ...]] = {
 }
 """Formats of training data, and the fields of their rows."""
 
-_PAGE = 2_000
-
 _BATTLES = """
 SELECT b.id::VARCHAR AS battle, b.conversation_a, b.conversation_b, b.category, b.language,
        ma.name || '@' || va.number AS model_a, va.digest AS digest_a,
@@ -42,8 +41,9 @@ SELECT b.id::VARCHAR AS battle, b.conversation_a, b.conversation_b, b.category, 
 FROM battles b
 JOIN model_versions va ON va.version_key = b.version_a JOIN models ma ON ma.model_key = va.model_key
 JOIN model_versions vb ON vb.version_key = b.version_b JOIN models mb ON mb.model_key = vb.model_key
-WHERE b.id > ?::UUID AND NOT coalesce((SELECT held_out FROM items i WHERE i.id = b.item_id), false)
+WHERE NOT coalesce((SELECT held_out FROM items i WHERE i.id = b.item_id), false)
   AND b.id IN (SELECT battle_id FROM comparisons WHERE excluded IS NULL AND (? = 'all' OR source = ?))
+  AND b.id > ?::UUID
 ORDER BY b.id LIMIT ?
 """
 
@@ -89,7 +89,7 @@ def export_preferences(
     left_out: Counter[str] = Counter()
     battles = rows = 0
     with open_writer(path, fields) as write:
-        for battle in _battles(store, source):
+        for battle in paged_battles(store, _BATTLES, [source] * 4):
             battles += 1
             made = _rows(format, battle, agreement, left_out)
             if cover is not None:
@@ -107,16 +107,6 @@ def export_preferences(
         public=public,
         screened=dict(cover.found) if cover is not None else {},
     )
-
-
-def _battles(store: Store, source: str) -> Iterator[dict[str, Any]]:
-    after = "00000000-0000-0000-0000-000000000000"
-    while True:
-        page = store.query(_BATTLES, [source, source, after, source, source, _PAGE]).to_pylist()
-        if not page:
-            return
-        after = page[-1]["battle"]
-        yield from page
 
 
 def _rows(

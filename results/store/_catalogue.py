@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from results.store import _battles, _forgetting, _imports, _models, _screening, _upkeep, _votes
+from results.store import (
+    _battles,
+    _forgetting,
+    _imports,
+    _models,
+    _screening,
+    _upkeep,
+    _votes,
+    answered_battles,
+)
 from results.store._operations import Operation
 
 OPERATIONS: dict[str, Operation[Any, Any]] = {
