@@ -1,0 +1,1 @@
+"""The HTTP API: the roster's models through the OpenAI protocol, tokens, health and metrics."""
