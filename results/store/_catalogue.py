@@ -13,12 +13,14 @@ from results.store import (
     _upkeep,
     _votes,
     answered_battles,
+    judging,
+    scripted,
 )
 from results.store._operations import Operation
 
 OPERATIONS: dict[str, Operation[Any, Any]] = {
     operation.name: operation
-    for module in (_models, _battles, _votes, _forgetting, _imports, _screening, _upkeep)
+    for module in (_models, _battles, _votes, _forgetting, _imports, _screening, _upkeep, answered_battles, judging, scripted)
     for operation in vars(module).values()
     if isinstance(operation, Operation)
 }

@@ -12,6 +12,7 @@ from results.records import Record, UtcTime, now
 from results.store._operations import Operation
 from results.store._transaction import Transaction, one
 
+_GONE = "(SELECT id FROM old_battles WHERE id NOT IN (SELECT id FROM kept_battles))"
 _DONE = "(import_id IS NULL OR import_id IN (SELECT i.id FROM imports i WHERE i.state = 'done'))"
 
 
@@ -156,6 +157,11 @@ def _apply(tx: Transaction, keep_verdicts: bool) -> None:
         ("audit", "entity_id IN (SELECT id FROM old_votes)"),
         ("turns", "battle_id IN (SELECT id FROM old_battles)"),
         ("generations", "battle_id IN (SELECT id FROM old_battles)"),
+        # A judge's replies quote what they judge; grades and outcomes are numbers, and stay with their battle.
+        ("judge_calls", "battle_id IN (SELECT id FROM old_battles)"),
+        ("rubric_grades", f"battle_id IN {_GONE}"),
+        ("judge_outcomes", f"battle_id IN {_GONE}"),
+        ("script_battles", f"battle_id IN {_GONE}"),
         ("items", "id IN (SELECT id FROM old_items)"),
         ("battles", "id IN (SELECT id FROM old_battles) AND id NOT IN (SELECT id FROM kept_battles)"),
         ("voters", "id IN (SELECT id FROM old_voters)"),
