@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 
@@ -124,6 +124,13 @@ class Settings(BaseSettings):
     endpoints: tuple[EndpointSettings, ...] = ()
     prices: dict[str, Price] = {}
 
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """The settings file that these were read from, or would be if it were there."""
+        return self._file
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -153,9 +160,11 @@ def load_settings(data_dir: Path, config: Path | None = None) -> Settings:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid TOML: {error}") from None
     try:
-        return Settings(**tables)
+        settings = Settings(**tables)
     except ValidationError as error:
         raise ConfigError(_explain(error, path if tables else None, os.environ)) from None
+    settings._file = path.resolve()
+    return settings
 
 
 def _explain(error: ValidationError, path: Path | None, environ: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from arena.cli._common import DEFAULT_DATA, BadInput, DataDir, WorkFailed, console
-from arena.cli.models import prepare_embedded
+from arena.cli._embedded import prepare_embedded
 from arena.config import ConfigError, ServerSettings, Settings, load_settings, nearest
 from arena.engines.base import EngineError
 

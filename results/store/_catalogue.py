@@ -12,15 +12,38 @@ from results.store import (
     _screening,
     _upkeep,
     _votes,
+    aliases,
     answered_battles,
     judging,
+    ledger,
+    model_facts,
+    roster,
     scripted,
+    suites,
+    tokens,
 )
 from results.store._operations import Operation
 
 OPERATIONS: dict[str, Operation[Any, Any]] = {
     operation.name: operation
-    for module in (_models, _battles, _votes, _forgetting, _imports, _screening, _upkeep, answered_battles, judging, scripted)
+    for module in (
+        _models,
+        _battles,
+        _votes,
+        _forgetting,
+        _imports,
+        _screening,
+        _upkeep,
+        roster,
+        aliases,
+        model_facts,
+        ledger,
+        suites,
+        answered_battles,
+        tokens,
+        scripted,
+        judging,
+    )
     for operation in vars(module).values()
     if isinstance(operation, Operation)
 }

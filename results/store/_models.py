@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+from results.ids import named_id, new_id
 from results.records import ModelVersion, ModelVersionRecord, ModelVersionRef, Record, now
 from results.store._operations import Nothing, Operation
-from results.store._transaction import Transaction, one
+from results.store._transaction import Row, Transaction, one
 from results.store.errors import BadWrite
 
 
@@ -17,10 +18,11 @@ class ModelVersions(Record):
 
 
 def _upsert(tx: Transaction, payload: ModelVersions) -> list[ModelVersionRef]:
-    return [_upsert_one(tx, version) for version in payload.versions]
+    return [upsert_version(tx, version) for version in payload.versions]
 
 
-def _upsert_one(tx: Transaction, version: ModelVersionRecord) -> ModelVersionRef:
+def upsert_version(tx: Transaction, version: ModelVersionRecord) -> ModelVersionRef:
+    """Find the version by its model and digest, or make it the model's version n+1."""
     row = tx.row("SELECT model_key FROM models WHERE name = ?", version.model)
     if row is None:
         model_key = int(one(tx.row("SELECT coalesce(max(model_key), 0) + 1 FROM models")))
@@ -61,18 +63,25 @@ def _upsert_one(tx: Transaction, version: ModelVersionRecord) -> ModelVersionRef
     return ModelVersionRef(version_key=key, model=version.model, number=number, digest=version.digest)
 
 
+VERSION_COLUMNS = "v.version_key, m.name, v.number, v.digest, v.spec, v.owner, v.created_at"
+"""Of `model_versions v` and `models m`: what `version_of` takes."""
+
+
+def version_of(row: Row) -> ModelVersion:
+    """A model version of a row of `VERSION_COLUMNS`."""
+    key, name, number, digest, spec, owner, created_at = row
+    return ModelVersion(
+        version_key=key, model=name, number=number, digest=digest, spec=json.loads(spec), owner=owner,
+        created_at=created_at,
+    )  # fmt: skip
+
+
 def _list(tx: Transaction, payload: Nothing) -> list[ModelVersion]:
     rows = tx.rows(
-        "SELECT v.version_key, m.name, v.number, v.digest, v.spec, v.owner, v.created_at "
-        "FROM model_versions v JOIN models m USING (model_key) ORDER BY v.version_key"
+        f"SELECT {VERSION_COLUMNS} FROM model_versions v JOIN models m USING (model_key) "  # noqa: S608
+        "ORDER BY v.version_key"
     )
-    return [
-        ModelVersion(
-            version_key=key, model=name, number=number, digest=digest, spec=json.loads(spec), owner=owner,
-            created_at=created_at,
-        )
-        for key, name, number, digest, spec, owner, created_at in rows
-    ]  # fmt: skip
+    return [version_of(row) for row in rows]
 
 
 def require_versions(tx: Transaction, *version_keys: int) -> None:
@@ -81,6 +90,23 @@ def require_versions(tx: Transaction, *version_keys: int) -> None:
     known = tx.rows(f"SELECT version_key FROM model_versions WHERE version_key IN ({marks})", *version_keys)  # noqa: S608
     for missing in set(version_keys) - {key for (key,) in known}:
         raise BadWrite(f"there is no model version {missing}: write it first (upsert_model_versions)")
+
+
+def audit_change(
+    tx: Transaction, kind: str, name: str, action: str, before: int | None, after: int | None
+) -> None:
+    """Tell the audit that a name (of a model or an alias) stands for another version, or for none."""
+    tx.insert(
+        "audit",
+        {
+            "id": new_id(),
+            "time": now(),
+            "action": action,
+            "entity_id": named_id(kind, name),
+            "before": json.dumps({kind: name, "version_key": before}, ensure_ascii=False),
+            "after": json.dumps({kind: name, "version_key": after}, ensure_ascii=False),
+        },
+    )
 
 
 UPSERT_MODEL_VERSIONS = Operation("upsert_model_versions", ModelVersions, list[ModelVersionRef], _upsert)

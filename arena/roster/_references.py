@@ -1,0 +1,266 @@
+"""What people call a model (a name, `name@3`, an alias, a folder, an endpoint) made into contestants."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from arena.config import ConfigError, Settings
+from arena.engines.base import EngineError, EngineUnavailable
+from arena.engines.embedded import default_specs
+from arena.engines.sources import weights_digest
+from arena.engines.spec import ModelSpec
+from arena.roster._entries import Contestant, Roster
+from arena.roster._specs import check_formats, spec_from_text, specs_from_tables
+from prompt_formats import load_registry
+from results.records import ModelVersion, ModelVersionRecord, ModelVersionRef
+from results.store import BadWrite, Store
+from results.store import roster as stored
+from results.store.aliases import aliases, find_version
+
+log = logging.getLogger(__name__)
+
+SERVE = "serve"
+"""The origin of entries that `arena serve --model` names; they leave with the next start."""
+
+
+class UnknownModel(ConfigError):
+    """No model, version or alias has this name; the message names the nearest known ones."""
+
+
+def find(store: Store, reference: str) -> Contestant:
+    """The contestant that a name (its version on the roster, else its newest), `name@3` or an alias means.
+
+    Raises:
+        UnknownModel: there is none, or it is known from imported votes only, so that nothing here can answer for it.
+    """
+    found = find_version(store, reference)
+    if found.version is None:
+        raise UnknownModel(f"there is no model '{reference}'{_nearest(store, reference)}")
+    return _contestant(found.version)
+
+
+def current(store: Store) -> list[Contestant]:
+    """All models that take part now, in the order in which they came."""
+    return [_contestant(entry.version) for entry in stored.entries(store)]
+
+
+def resolve_models(
+    store: Store, settings: Settings, data_dir: Path, words: Sequence[str]
+) -> list[Contestant]:
+    """The contestants that words name: each a reference (see `find`), or a folder, a hub id or
+    `openai:MODEL@BASE_URL`, which then becomes a version of its own (without joining the roster).
+
+    Entries of `arena.toml` are brought in first, and the embedded models where they are prepared. A hub model that is
+    not here yet is fetched, which may take long.
+
+    Raises:
+        UnknownModel: a word is none of these.
+        ConfigError: an entry of the file cannot be used; a source would take the name of another model.
+        EngineUnavailable: weights cannot be read.
+    """
+    failed = sync(store, settings, data_dir)
+    return [_resolve(store, data_dir, word, failed) for word in words]
+
+
+def sync(store: Store, settings: Settings, data_dir: Path, *, others_named: bool = False) -> dict[str, str]:
+    """Bring the entries of `arena.toml` and the embedded models into the store; entries that left the file leave the
+    roster. Gives the reason for each entry whose weights cannot be read (it stays as it was).
+
+    The embedded models take part where the file names no others (nor somebody else does: `others_named`), or as its
+    `embedded` says. One that a user has removed does not come back.
+
+    Raises:
+        ConfigError: an entry cannot be used.
+    """
+    file = settings.file or data_dir / "arena.toml"
+    specs = specs_from_tables(settings.models, str(file))
+    check_formats(specs, load_registry(data_dir / "formats"))
+    failed: dict[str, str] = {}
+    if specs or any(entry.origin == str(file) for entry in stored.entries(store)):
+        failed |= _replace(store, str(file), specs, data_dir)
+    taken = {spec.name for spec in specs}
+    told = "embedded" in settings.model_fields_set
+    wanted = settings.embedded if told else not (specs or others_named)
+    seeds = [spec for spec in default_specs(data_dir) if spec.name not in taken] if wanted else []
+    return failed | _replace(store, stored.EMBEDDED, seeds, data_dir)
+
+
+def open_roster(store: Store, settings: Settings, data_dir: Path, words: Sequence[str]) -> Roster:
+    """The roster of an arena that is about to be served: `arena.toml`, the database's entries, models named by words
+    (until the next start), and the embedded ones where neither the file nor words name any.
+
+    Database entries whose weights have changed on disk become a new version. Those whose weights cannot be read are
+    unusable, with the reason.
+
+    Raises:
+        ConfigError: an entry or a word cannot be used.
+    """
+    failed = sync(store, settings, data_dir, others_named=bool(words))
+    specs = _served(store, words)
+    failed |= _replace(store, SERVE, specs, data_dir)
+    failed |= _refresh(store, data_dir)
+    return Roster(current(store), failed)
+
+
+def enter(
+    store: Store,
+    spec: ModelSpec,
+    data_dir: Path,
+    owner: Literal["user", "trainer"] = "user",
+) -> Contestant:
+    """Put a model on the roster (as its next version where one of this name is known).
+
+    Raises:
+        ConfigError: a settings file owns the name, or an alias has it.
+        EngineUnavailable: the weights cannot be read.
+    """
+    record = _record(spec, weights_digest(spec, data_dir), owner)
+    try:
+        (entry,) = stored.enter(store, [record], owner=owner)
+    except BadWrite as error:
+        raise ConfigError(str(error)) from None
+    return _contestant(entry.version)
+
+
+def _resolve(store: Store, data_dir: Path, word: str, failed: dict[str, str]) -> Contestant:
+    found = find_version(store, word)
+    if found.version is not None:
+        return _contestant(found.version)
+    if word in failed:
+        raise EngineUnavailable(failed[word])
+    if not _is_source(word):
+        raise UnknownModel(
+            f"'{word}' is no model, version or alias{_nearest(store, word)}; nor is it a folder, a hub id such as "
+            "Qwen/Qwen3-0.6B, or openai:MODEL@BASE_URL"
+        )
+    spec = spec_from_text(word)
+    digest = spec.digest(weights_digest(spec, data_dir))
+    known = [each for each in store.model_versions() if each.model == spec.name]
+    same = next((each for each in known if each.digest == digest and each.spec), None)
+    if same is not None:
+        return _contestant(same)
+    _check_free(store, spec)
+    record = ModelVersionRecord(model=spec.name, digest=digest, spec=spec.model_dump(mode="json"))
+    (version,) = store.upsert_model_versions([record])
+    return Contestant(spec, version)
+
+
+def _served(store: Store, words: Sequence[str]) -> list[ModelSpec]:
+    """Specs of words that name no model of the roster yet."""
+    served = {e.version.model: e.version for e in stored.entries(store) if e.origin == SERVE}
+    specs = []
+    for word in words:
+        found = find_version(store, word)
+        if found.version is not None and found.version.model not in served:
+            if not found.on_roster:
+                raise ConfigError(
+                    f"'{word}' is not on the roster: put it there with `arena models add`, or name its source"
+                )
+            continue
+        spec = _spec(found.version) if found.version is not None else spec_from_text(word)
+        if spec.name not in served:
+            _check_free(store, spec)
+        specs.append(spec)
+    names = [spec.name for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two models are named '{name}': give one another name in arena.toml")
+    return specs
+
+
+def _check_free(store: Store, spec: ModelSpec) -> None:
+    standing = next((e for e in stored.entries(store) if e.version.model == spec.name), None)
+    if standing is not None:
+        raise ConfigError(
+            f"'{spec.source}' would be named '{spec.name}', as another model of the roster "
+            f"({standing.version.spec.get('source')}) is: give it a name of its own with `arena models add --name`"
+        )
+
+
+def _replace(store: Store, origin: str, specs: Sequence[ModelSpec], data_dir: Path) -> dict[str, str]:
+    records, failed = [], {}
+    for spec in specs:
+        try:
+            owner: Literal["file", "user"] = "user" if origin == stored.EMBEDDED else "file"
+            records.append(_record(spec, weights_digest(spec, data_dir), owner))
+        except EngineError as error:
+            failed[spec.name] = str(error)
+    try:
+        stored.replace_origin(store, origin, records, keep=list(failed))
+    except BadWrite as error:
+        raise ConfigError(str(error)) from None
+    return failed
+
+
+def _refresh(store: Store, data_dir: Path) -> dict[str, str]:
+    """See whether the database's own entries are still what they were."""
+    failed = {}
+    for entry in stored.entries(store):
+        if entry.origin:
+            continue
+        try:
+            spec = _spec(entry.version)
+            digest = spec.digest(weights_digest(spec, data_dir))
+        except EngineError as error:
+            failed[entry.version.model] = str(error)
+            continue
+        if digest != entry.version.digest:
+            record = ModelVersionRecord(
+                model=spec.name, digest=digest, spec=entry.version.spec, owner=entry.owner
+            )
+            owner: Literal["user", "trainer"] = "trainer" if entry.owner == "trainer" else "user"
+            (fresh,) = stored.enter(store, [record], owner=owner)
+            log.warning(
+                "the weights of %s have changed on disk: it is %s from now on",
+                spec.name,
+                fresh.version.label,
+            )
+    return failed
+
+
+def _record(spec: ModelSpec, weights: str, owner: Literal["file", "user", "trainer"]) -> ModelVersionRecord:
+    return ModelVersionRecord(
+        model=spec.name, digest=spec.digest(weights), spec=spec.model_dump(mode="json"), owner=owner
+    )
+
+
+def _contestant(version: ModelVersion) -> Contestant:
+    ref = ModelVersionRef(**version.model_dump(include=set(ModelVersionRef.model_fields)))
+    return Contestant(_spec(version), ref)
+
+
+def _spec(version: ModelVersion) -> ModelSpec:
+    if "source" not in version.spec:
+        raise UnknownModel(
+            f"'{version.label}' is known from imported results only: nothing here can answer for it. "
+            "Add the model under another name with `arena models add`"
+        )
+    try:
+        return ModelSpec.model_validate(version.spec)
+    except ValidationError as error:
+        raise ConfigError(f"{version.label}: what the database holds of it cannot be used: {error}") from None
+
+
+def _is_source(word: str) -> bool:
+    path = Path(word).expanduser()
+    is_hub_id = word.count("/") == 1 and not word.startswith((".", "/", "~")) and not word.endswith("/")
+    return word.startswith(("openai:", ".", "/", "~")) or path.exists() or is_hub_id
+
+
+def _nearest(store: Store, word: str) -> str:
+    versions = store.model_versions()
+    name, at, _ = word.rpartition("@")
+    if at and any(version.model == name for version in versions):
+        numbers = [version.number for version in versions if version.model == name]
+        return f" ('{name}' has versions {', '.join(map(str, sorted(numbers)))})"
+    known = sorted({version.model for version in versions} | {each.alias for each in aliases(store)})
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.4)
+    if close:
+        return f" (did you mean {' or '.join(repr(each) for each in close)}?)"
+    return f" (known: {', '.join(known[:20])})" if known else " (none is known yet: `arena models add`)"
