@@ -1,0 +1,332 @@
+"""`arena data`: datasets to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
+from arena.cli._votes_output import progress_bar
+
+if TYPE_CHECKING:
+    from results.store import Store
+    from results.store.datasets import StoredDataset
+    from trainers.datasets import Reject, RenderedRow
+
+app = typer.Typer(no_args_is_help=True, help="Datasets to train on: add, look at, and build from votes.")
+
+Kind = Literal["chat", "preference", "kto"]
+Licence = Annotated[
+    str | None, typer.Option(help="Licence of the rows (an SPDX id such as mit, or any name).")
+]
+HeldOut = Annotated[
+    float, typer.Option("--held-out", min=0, max=0.9, help="Share of the prompts kept apart for evaluation.")
+]
+
+
+@app.command()
+def add(
+    path: Annotated[Path, typer.Argument(help="JSONL, JSON, CSV, Parquet or text, or a folder of such.")],
+    name: Annotated[str | None, typer.Option(help="Name of the dataset (default: the file's).")] = None,
+    shape: Annotated[
+        str | None, typer.Option(help="How rows are stored (default: told by their fields).")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="OURS=THEIRS: their column for our field; may be repeated."),
+    ] = None,
+    licence: Licence = None,
+    source: Annotated[str | None, typer.Option(help="Where the rows come from: a link or a name.")] = None,
+    held_out: HeldOut = 0.05,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad rows out and add the others.")
+    ] = False,
+    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep equal rows.")] = False,
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Add a file as a new version of a dataset; nothing is added where a row is bad.
+
+    Alpaca, ShareGPT, OpenAI messages, prompt and response, preference pairs, KTO, labelled and plain text are
+    recognised by their fields.
+    """
+    from results.interchange import BadFile
+    from trainers.datasets import BadRows, UnknownShape, add_dataset
+
+    if not path.exists():
+        raise BadInput(f"{path}: there is no such file or folder")
+    with _store(data) as store, progress_bar(f"Reading {path.name}") as bar:
+        try:
+            added = add_dataset(
+                store, path, name or path.stem, shape=shape, columns=_mapped(columns), licence=licence,
+                source=source, held_out_share=held_out, seed=seed, skip_bad=skip_bad,
+                keep_duplicates=keep_duplicates, progress=lambda done, size: bar("", done, size, ""),
+            )  # fmt: skip
+        except BadRows as error:
+            _tell_rejects(error.rejects, error.total)
+            raise BadInput(
+                f"{error}. Correct the file, or add the other {error.good:,} rows with --skip-bad"
+            ) from None
+        except (BadFile, UnknownShape, ValueError) as error:
+            raise BadInput(str(error)) from None
+    if added.rejects:
+        _tell_rejects(added.rejects, int(added.dataset.origin["rows_left_out"]))
+    if as_json:
+        print_json(added.model_dump(mode="json"))
+        return
+    dataset = added.dataset
+    state = "was there already" if added.known else "added"
+    output.print(
+        f"{dataset.label} {state}: {dataset.row_count:,} {dataset.kind} rows ({added.shape}), "
+        f"{dataset.held_out_count:,} of them held out, {added.duplicates_left_out:,} duplicates left out",
+        highlight=False,
+    )
+    if dataset.licence is None:
+        console.print(
+            "[yellow]No licence is known: models trained on it will not be shown as free to use.[/]"
+        )
+
+
+@app.command("list")
+def list_(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
+    """List the datasets and their versions."""
+    from results.store.datasets import dataset_versions
+
+    with _store(data) as store:
+        versions = dataset_versions(store)
+    if as_json:
+        print_json([version.model_dump(mode="json") for version in versions])
+        return
+    if not versions:
+        console.print("There is no dataset yet: `arena data add FILE`, or `arena data from-votes`.")
+        return
+    table = Table("dataset", "kind", "rows", "held out", "languages", "licence", "from", box=None)
+    for version in versions:
+        languages = ", ".join(list(version.statistics.get("languages", {}))[:4])
+        origin = version.origin.get("file") or version.origin.get("built_from") or ""
+        table.add_row(
+            version.label, version.kind, f"{version.row_count:,}", f"{version.held_out_count:,}", languages,
+            version.licence or "unknown", str(origin),
+        )  # fmt: skip
+    output.print(table)
+
+
+@app.command()
+def show(
+    dataset: Annotated[str, typer.Argument(help="NAME (its newest version) or NAME@NUMBER.")],
+    model: Annotated[
+        str | None, typer.Option(help="A roster model: show rows as it sees them, with what is trained on.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=0, help="How many rows to show.")] = 3,
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Show a dataset: where it comes from, statistics, and its first rows (with --model: rendered, and the trained
+    part in green)."""
+    from trainers.datasets import MissingRows, UnknownDataset, find_dataset, read_rows
+
+    with _store(data) as store:
+        try:
+            found = find_dataset(store, dataset)
+            shown = [row for row, _ in read_rows(data, found.digest, found.kind, limit=rows)]
+            rendered, tokens = _rendered(store, data, found, model, rows) if model else ([], None)
+        except UnknownDataset as error:
+            raise BadInput(str(error.args[0])) from None
+        except MissingRows as error:
+            raise WorkFailed(str(error)) from None
+    if as_json:
+        print_json(
+            {
+                **found.model_dump(mode="json"),
+                "rows": [row.model_dump(mode="json", exclude_none=True) for row in shown],
+                "tokens": tokens,
+                "rendered": [[part.model_dump(mode="json") for part in parts] for parts in rendered],
+            }
+        )
+        return
+    _tell_dataset(found, tokens)
+    if rendered:
+        _tell_rendered(rendered)
+        return
+    for number, row in enumerate(shown, start=1):
+        output.rule(f"row {number}", align="left", style="dim")
+        print_json(row.model_dump(mode="json", exclude_none=True))
+
+
+@app.command()
+def remove(
+    dataset: Annotated[str, typer.Argument(help="NAME (all versions) or NAME@NUMBER.")],
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Take a dataset off the list. Its record stays for the lineage of models trained on it."""
+    from results.store.datasets import remove_dataset
+    from trainers.datasets import UnknownDataset, find_dataset
+
+    with _store(data) as store:
+        try:
+            find_dataset(store, dataset)
+        except UnknownDataset as error:
+            raise BadInput(str(error.args[0])) from None
+        name, _, number = dataset.partition("@")
+        count = remove_dataset(store, name, int(number) if number else None)
+    output.print(f"{count} version(s) removed", highlight=False)
+
+
+@app.command("from-votes")
+def from_votes(
+    name: Annotated[str, typer.Argument(help="Name of the dataset.")],
+    kind: Annotated[
+        Kind, typer.Option(help="chat: winning answers; preference: pairs; kto: good and bad answers.")
+    ],
+    source: Annotated[Literal["human", "judge", "all"], typer.Option(help="Whose verdicts.")] = "human",
+    agreement: Annotated[
+        float,
+        typer.Option(min=0.5, max=0.99, help="The winner needs more than this share of a battle's verdicts."),
+    ] = 0.5,
+    least_verdicts: Annotated[int, typer.Option(min=1, help="Verdicts that a battle needs.")] = 1,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Only these categories; may be repeated.")
+    ] = None,
+    language: Annotated[list[str] | None, typer.Option(help="Only these languages; may be repeated.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only answers of these models; may be repeated.")
+    ] = None,
+    licence: Licence = None,
+    held_out: HeldOut = 0.05,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Build a dataset from votes and judgments. Screened votes, held-out items and items of suites never enter."""
+    from trainers.datasets import NothingToBuild, VoteFilter, dataset_from_votes
+
+    where = VoteFilter(
+        source=source, agreement=agreement, least_verdicts=least_verdicts, categories=frozenset(category or ()),
+        languages=frozenset(language or ()), models=frozenset(model or ()),
+    )  # fmt: skip
+    with _store(data) as store, progress_bar("Reading battles") as bar:
+        try:
+            built = dataset_from_votes(
+                store, name, kind, where, licence=licence, held_out_share=held_out, seed=seed,
+                progress=lambda done, size: bar("", done, size, ""),
+            )  # fmt: skip
+        except NothingToBuild as error:
+            raise WorkFailed(str(error)) from None
+    if as_json:
+        print_json(built.model_dump(mode="json"))
+        return
+    output.print(
+        f"{built.dataset.label}: {built.dataset.row_count:,} {kind} rows of {built.battles:,} battles, "
+        f"{built.dataset.held_out_count:,} held out",
+        highlight=False,
+    )
+    for reason, count in built.left_out.items():
+        console.print(f"  left out: {count:,} {escape(reason)}", highlight=False)
+
+
+@contextmanager
+def _store(data: Path) -> Iterator[Store]:
+    from results.store import StoreError, open_store
+
+    try:
+        with open_store(data) as store:
+            yield store
+    except StoreError as error:
+        raise WorkFailed(str(error)) from None
+
+
+def _mapped(columns: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for entry in columns or ():
+        ours, equals, theirs = entry.partition("=")
+        if not (ours and equals and theirs):
+            raise BadInput(f"--map {entry}: write OURS=THEIRS, for example --map prompt=Q")
+        pairs[ours] = theirs
+    return pairs
+
+
+def _tell_rejects(rejects: list[Reject], total: int) -> None:
+    for reject in rejects[:10]:
+        console.print(
+            f"  line {reject.line}: {escape(reject.reason)}  [dim]{escape(reject.content[:80])}[/]",
+            highlight=False,
+        )
+    if total > 10:
+        console.print(f"  ... and {total - 10:,} more", highlight=False)
+
+
+def _rendered(
+    store: Store, data: Path, found: StoredDataset, model: str, count: int
+) -> tuple[list[list[RenderedRow]], dict[str, Any]]:
+    from arena.config import ConfigError
+    from arena.engines.base import EngineError
+    from arena.roster import find
+    from prompt_formats import PromptFormatError
+    from trainers.datasets import preview, read_rows, token_statistics
+    from trainers.datasets.rendering import format_and_tokenizer
+
+    try:
+        resolution, tokenizer = format_and_tokenizer(find(store, model).spec, data)
+        shown = [
+            preview(row, resolution, tokenizer)
+            for row, _ in read_rows(data, found.digest, found.kind, limit=count)
+        ]
+    except (ConfigError, EngineError, PromptFormatError) as error:
+        raise BadInput(str(error)) from None
+    sample = (row for row, _ in read_rows(data, found.digest, found.kind, limit=1_000))
+    with console.status("Counting tokens"):
+        counted = token_statistics(sample, resolution, tokenizer)
+    return shown, {"of_rows": min(1_000, found.row_count), **counted.model_dump(mode="json")}
+
+
+def _tell_dataset(found: StoredDataset, tokens: dict[str, Any] | None) -> None:
+    facts = found.statistics
+    table = Table(show_header=False, box=None)
+    lines = {
+        "dataset": f"{found.label} ({found.kind}), digest {found.digest[:12]}",
+        "rows": f"{found.row_count:,}, {found.held_out_count:,} held out",
+        "licence": found.licence or "unknown",
+        "from": ", ".join(f"{key}: {value}" for key, value in found.origin.items() if key in _TOLD),
+        "characters a row": _spread(facts.get("characters")),
+        "languages": ", ".join(f"{name} {count:,}" for name, count in facts.get("languages", {}).items()),
+        "labels": ", ".join(f"{name} {count:,}" for name, count in facts.get("labels", {}).items()),
+        "different words": f"{facts.get('distinct_words', 0):.0%} of the first 100,000",
+    }
+    if tokens is not None:
+        lines[f"tokens (first {tokens['of_rows']:,} rows)"] = _spread(tokens["tokens"])
+        lines["trained tokens"] = _spread(tokens["trained"])
+        lines["refused by the format"] = "; ".join(f"{n}: {why}" for why, n in tokens["refused"].items())
+    for name, value in lines.items():
+        if value:
+            table.add_row(name, escape(value))
+    output.print(table)
+
+
+_TOLD = ("file", "source", "shape", "built_from", "battles", "rows_left_out", "duplicates_left_out")
+
+
+def _spread(spread: dict[str, float] | None) -> str:
+    if spread is None:
+        return ""
+    return "mean {mean:,.0f}, median {p50:,.0f}, 95% below {p95:,.0f}, largest {largest:,.0f}".format(
+        **spread
+    )
+
+
+def _tell_rendered(rendered: list[list[RenderedRow]]) -> None:
+    for number, parts in enumerate(rendered, start=1):
+        for part in parts:
+            title = f"row {number} {part.part} · {part.tokens} tokens, {part.trained_tokens} trained"
+            output.rule(title, align="left", style="dim")
+            text = Text()
+            for piece in part.pieces:
+                text.append(piece.text, style="bold green" if piece.trained else "dim")
+            output.print(text)
