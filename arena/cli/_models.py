@@ -31,11 +31,10 @@ def resolve_options(store: Store, settings: Settings, data: Path, words: Sequenc
     # Imported here: no command that names no model should wait for it.
     from arena.cli._embedded import prepare_embedded
     from arena.engines.base import EngineError
-    from arena.engines.embedded import default_specs
-    from arena.roster import resolve_models
+    from arena.roster import needs_embedded, resolve_models
 
     try:
-        if {word.partition("@")[0] for word in words} & {spec.name for spec in default_specs(data)}:
+        if needs_embedded(store, settings, data, words):
             prepare_embedded(data)
         with console.status("Reading the models"):
             return resolve_models(store, settings, data, words)

@@ -114,25 +114,16 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     import uvicorn
 
     from arena.battle import BattleService
-    from arena.engines.embedded import default_specs
     from arena.engines.observed import ObservedEngine, Telemetry
     from arena.engines.pool import EnginePool
-    from arena.engines.sources import weights_digest
     from arena.matchmaking import policy_from
-    from arena.roster import check_formats, configured_specs, enrol
+    from arena.roster import needs_embedded, open_roster
     from arena.web._frame import PageContext
     from arena.web.app import create_app
     from arena.web.voters import VoterCookies, load_secret
-    from prompt_formats import PromptFormatError, load_registry
+    from prompt_formats import PromptFormatError
     from results.store import StoreError, open_store
 
-    try:
-        specs = configured_specs(settings, words, default_specs(data))
-        check_formats(specs, load_registry(data / "formats"))
-    except (ConfigError, PromptFormatError) as error:
-        raise BadInput(str(error)) from None
-    if any(spec.source.startswith("embedded:") for spec in specs):
-        prepare_embedded(data)
     try:
         store = await asyncio.to_thread(open_store, data)
     except StoreError as error:
@@ -144,9 +135,11 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
         return telemetry.observed(pool.get(spec), spec.name, "battle")
 
     try:
+        if await asyncio.to_thread(needs_embedded, store, settings, data, words, serving=True):
+            await asyncio.to_thread(prepare_embedded, data)
         with console.status("Reading the models"):
-            roster = await asyncio.to_thread(enrol, store, specs, lambda spec: weights_digest(spec, data))
-        _warn_of_unknown_names(settings, [spec.name for spec in specs])
+            roster = await asyncio.to_thread(open_roster, store, settings, data, words)
+        _warn_of_unknown_names(settings, [contestant.spec.name for contestant in roster.contestants()])
         policy = policy_from(settings.matchmaking)
         battles = BattleService(store, roster, engine_of_battle, policy, settings.battle)
         cookies = VoterCookies(load_secret(data))
@@ -166,6 +159,8 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
         loading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await loading
+    except (ConfigError, PromptFormatError) as error:
+        raise BadInput(str(error)) from None
     except StoreError as error:
         raise WorkFailed(str(error)) from None
     finally:

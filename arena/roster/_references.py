@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from arena.config import ConfigError, Settings
 from arena.engines.base import EngineError, EngineUnavailable
 from arena.engines.embedded import default_specs
+from arena.engines.sources import EMBEDDED as EMBEDDED_SOURCE
 from arena.engines.sources import weights_digest
 from arena.engines.spec import ModelSpec
 from arena.roster._entries import Contestant, Roster
@@ -85,10 +86,33 @@ def sync(store: Store, settings: Settings, data_dir: Path, *, others_named: bool
     if specs or any(entry.origin == str(file) for entry in stored.entries(store)):
         failed |= _replace(store, str(file), specs, data_dir)
     taken = {spec.name for spec in specs}
-    told = "embedded" in settings.model_fields_set
-    wanted = settings.embedded if told else not (specs or others_named)
+    wanted = _embedded_join(settings, others_named=others_named)
     seeds = [spec for spec in default_specs(data_dir) if spec.name not in taken] if wanted else []
     return failed | _replace(store, stored.EMBEDDED, seeds, data_dir)
+
+
+def needs_embedded(
+    store: Store, settings: Settings, data_dir: Path, words: Sequence[str], *, serving: bool = False
+) -> bool:
+    """Whether the embedded model must be prepared first: one of the words names it or something made of it; and where
+    an arena is to be served, something on its roster is it or made of it."""
+    names = {spec.name for spec in default_specs(data_dir)}
+    tables = [table for table in settings.models if serving or table.get("name") in words]
+    sources = [str(table.get("source", "")) for table in tables]
+    versions = [found.version for found in (find_version(store, word) for word in words) if found.version]
+    if serving:
+        versions += [entry.version for entry in stored.entries(store)]
+    sources += [str(version.spec.get("source", "")) for version in versions]
+    return (
+        (serving and _embedded_join(settings, others_named=bool(words)))
+        or any(source.startswith(EMBEDDED_SOURCE) for source in sources)
+        or any(word in names for word in words)
+    )
+
+
+def _embedded_join(settings: Settings, *, others_named: bool) -> bool:
+    told = "embedded" in settings.model_fields_set
+    return settings.embedded if told else not (settings.models or others_named)
 
 
 def open_roster(store: Store, settings: Settings, data_dir: Path, words: Sequence[str]) -> Roster:
@@ -102,7 +126,7 @@ def open_roster(store: Store, settings: Settings, data_dir: Path, words: Sequenc
         ConfigError: an entry or a word cannot be used.
     """
     failed = sync(store, settings, data_dir, others_named=bool(words))
-    specs = _served(store, words)
+    specs = _served(store, data_dir, words)
     failed |= _replace(store, SERVE, specs, data_dir)
     failed |= _refresh(store, data_dir)
     return Roster(current(store), failed)
@@ -134,12 +158,12 @@ def _resolve(store: Store, data_dir: Path, word: str, failed: dict[str, str]) ->
         return _contestant(found.version)
     if word in failed:
         raise EngineUnavailable(failed[word])
-    if not _is_source(word):
+    if not (_is_source(word) or _is_embedded(word, data_dir)):
         raise UnknownModel(
             f"'{word}' is no model, version or alias{_nearest(store, word)}; nor is it a folder, a hub id such as "
             "Qwen/Qwen3-0.6B, or openai:MODEL@BASE_URL"
         )
-    spec = spec_from_text(word)
+    spec = _spec_of_word(word, data_dir)
     digest = spec.digest(weights_digest(spec, data_dir))
     known = [each for each in store.model_versions() if each.model == spec.name]
     same = next((each for each in known if each.digest == digest and each.spec), None)
@@ -151,7 +175,7 @@ def _resolve(store: Store, data_dir: Path, word: str, failed: dict[str, str]) ->
     return Contestant(spec, version)
 
 
-def _served(store: Store, words: Sequence[str]) -> list[ModelSpec]:
+def _served(store: Store, data_dir: Path, words: Sequence[str]) -> list[ModelSpec]:
     """Specs of words that name no model of the roster yet."""
     served = {e.version.model: e.version for e in stored.entries(store) if e.origin == SERVE}
     specs = []
@@ -163,7 +187,7 @@ def _served(store: Store, words: Sequence[str]) -> list[ModelSpec]:
                     f"'{word}' is not on the roster: put it there with `arena models add`, or name its source"
                 )
             continue
-        spec = _spec(found.version) if found.version is not None else spec_from_text(word)
+        spec = _spec(found.version) if found.version is not None else _spec_of_word(word, data_dir)
         if spec.name not in served:
             _check_free(store, spec)
         specs.append(spec)
@@ -245,6 +269,15 @@ def _spec(version: ModelVersion) -> ModelSpec:
         return ModelSpec.model_validate(version.spec)
     except ValidationError as error:
         raise ConfigError(f"{version.label}: what the database holds of it cannot be used: {error}") from None
+
+
+def _is_embedded(word: str, data_dir: Path) -> bool:
+    return any(spec.name == word for spec in default_specs(data_dir))
+
+
+def _spec_of_word(word: str, data_dir: Path) -> ModelSpec:
+    embedded = next((spec for spec in default_specs(data_dir) if spec.name == word), None)
+    return embedded or spec_from_text(word)
 
 
 def _is_source(word: str) -> bool:
