@@ -213,7 +213,8 @@ def _rows(
     found: _Found, drawn: _Drawn, versions: dict[str, _Known], category: str, language: str,
     progress: Callable[[int], None],
 ) -> Iterator[pa.Table]:  # fmt: skip
-    time, rows, done = now().replace(tzinfo=None), [], 0
+    time, done = now().replace(tzinfo=None), 0
+    rows: list[tuple[object, ...]] = []
     for asked, pairs, probability in drawn:
         by_model = found.answers[asked]
         for first, second in pairs:
@@ -247,7 +248,7 @@ def _rows(
         progress(done + len(rows))
 
 
-def _table(rows: list[tuple[object, ...]]) -> pa.Table:
+def _table(rows: Sequence[tuple[object, ...]]) -> pa.Table:
     return pa.table([list(column) for column in zip(*rows, strict=True)], schema=ANSWERED_SCHEMA)
 
 
