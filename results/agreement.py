@@ -90,7 +90,7 @@ def cross_tables(people: Floats, judge: Floats) -> Floats:
     """Tables (k, 3, 3) of battles whose verdicts (A, tie, B) people gave `people` (k, 3) times and the judge
     `judge` (k, 3) times; neither has an empty row."""
     shares = people / people.sum(axis=1, keepdims=True), judge / judge.sum(axis=1, keepdims=True)
-    return np.einsum("bi,bj->bij", *shares)
+    return np.asarray(np.einsum("bi,bj->bij", *shares))
 
 
 def own_tables(people: Floats) -> Floats:
