@@ -6,6 +6,8 @@ port. A model id is MODE or MODE:ANYTHING; counts are kept per full id, so that 
 
 import asyncio
 import json
+import random
+import re
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -23,6 +25,9 @@ app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 requests: Counter[str] = Counter()
 written: Counter[str] = Counter()
 disconnected: Counter[str] = Counter()
+open_now: Counter[str] = Counter()
+open_most: Counter[str] = Counter()
+dice = random.Random(7)
 bodies: dict[str, dict[str, Any]] = {}
 
 
@@ -54,10 +59,18 @@ def sse(data: Any) -> str:
 
 
 async def words(
-    model: str, texts: list[str], wait: float = 0.0, thinking: str = "", chat: bool = True, end: str = "stop"
+    model: str,
+    texts: list[str],
+    wait: float = 0.0,
+    thinking: str = "",
+    chat: bool = True,
+    end: str = "stop",
+    usage: dict[str, Any] | None = None,
 ) -> AsyncIterator[str]:
     if thinking:
         yield piece(model, {"role": "assistant", "reasoning_content": thinking})
+    open_now[model] += 1
+    open_most[model] = max(open_most[model], open_now[model])
     try:
         for text in texts:
             written[model] += 1
@@ -66,8 +79,12 @@ async def words(
     except asyncio.CancelledError:
         disconnected[model] += 1
         raise
+    finally:
+        open_now[model] -= 1
     yield piece(model, {}, end, chat)
-    usage = {"prompt_tokens": 11, "completion_tokens": len(texts), "total_tokens": 11 + len(texts)}
+    usage = usage or {
+        "prompt_tokens": 11, "completion_tokens": len(texts), "total_tokens": 11 + len(texts),
+    }  # fmt: skip
     yield sse({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [],
                "usage": usage})  # fmt: skip
     yield "data: [DONE]\n\n"
@@ -100,15 +117,59 @@ def seen(model: str) -> dict[str, Any]:
         "requests": requests[model],
         "written": written[model],
         "disconnected": disconnected[model],
+        "most_open": open_most[model],
         "body": bodies.get(model),
     }
+
+
+def echoed(text: str) -> dict[str, Any]:
+    """The prompt and one token more, with log-probabilities: a word's is minus a tenth of its length. Like a model's,
+    tokens depend on what stands before them in the text, and "Rome" is never the likeliest."""
+    tokens = [*re.findall(r"\s?\S+|\s", text), "!"]
+    values = [None, *(-len(token) / 10 for token in tokens[1:])]
+    tops: list[dict[str, float] | None] = [None]
+    for token, value in zip(tokens[1:], values[1:], strict=True):
+        better = {" Paris": -0.01} if "Rome" in token else {}
+        tops.append({**better, token: value})  # type: ignore[dict-item]
+    return {"tokens": tokens, "token_logprobs": values, "top_logprobs": tops, "text_offset": []}
 
 
 @app.post("/v1/completions")
 async def complete(request: Request) -> Response:
     body = await request.json()
-    bodies[body["model"]] = body
-    return stream(words(body["model"], [body["prompt"].upper(), "!"], chat=False))
+    model = body["model"]
+    requests[model] += 1
+    bodies[model] = body
+    match model.split(":")[0]:
+        case "echo" | "mute":
+            choices = [
+                {"index": index, "text": text + "!", "finish_reason": "length",
+                 "logprobs": echoed(text) if model.startswith("echo") else None}
+                for index, text in enumerate(body["prompt"])
+            ]  # fmt: skip
+            usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+            answer = {"id": "x", "object": "text_completion", "created": 1, "model": model, "usage": usage}
+            return JSONResponse({**answer, "choices": choices[::-1]})
+        case "thinks":
+            pieces = [
+                "<th",
+                "ink>\n수도를 생각",
+                "합니다.\n</thi",
+                "nk>\n\n서",
+                "울입니다.<|im_",
+                "end|>\nand",
+                " more",
+            ]
+            return stream(words(model, pieces, wait=0.02, chat=False))
+        case "slow":
+            return stream(words(model, ENGLISH * 20, wait=0.1, chat=False))
+    return stream(words(model, [body["prompt"].upper(), "!"], chat=False))
+
+
+async def late(seconds: float, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    await asyncio.sleep(seconds)
+    async for line in rest:
+        yield line
 
 
 @app.post("/v1/chat/completions")
@@ -125,6 +186,34 @@ async def chat(request: Request) -> Response:
             return error(429, "too many requests", retry_after="0.2")
         case "storm":
             return error(429, "too many requests", retry_after_ms="10")
+        case "half" if dice.random() < 0.5:
+            return error(429, "too many requests", retry_after_ms="40")
+        case "half":
+            return stream(words(model, ENGLISH, wait=0.002))
+        case "html":
+            return Response("<html><body><h1>Welcome</h1> to the proxy</body></html>", media_type="text/html")
+        case "html-502":
+            page = "<html><head><style>p {}</style></head><body><h1>Bad gateway</h1></body></html>"
+            return Response(page, 502, media_type="text/html")
+        case "json":
+            return JSONResponse({"choices": [{"message": {"content": "not streamed"}}]})
+        case "empty":
+            return stream(words(model, []))
+        case "nothing":
+            return stream(raw("data: [DONE]\n\n"))
+        case "late":
+            return stream(late(0.5, words(model, ENGLISH)))
+        case "inline":
+            return stream(words(model, ["<think>\n생각", "</think>\n\n", "서울"]))
+        case "reasons":
+            details = {"reasoning_tokens": 20}
+            usage = {"prompt_tokens": 1000, "completion_tokens": 27, "total_tokens": 1027,
+                     "completion_tokens_details": details, "prompt_tokens_details": {"cached_tokens": 400}}  # fmt: skip
+            return stream(words(model, ENGLISH, usage=usage))
+        case "reasons-apart":
+            usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 38,
+                     "completion_tokens_details": {"reasoning_tokens": 20}}  # fmt: skip
+            return stream(words(model, ENGLISH, usage=usage))
         case "fails-then-ok" if first:
             return error(500, "scripted failure")
         case "fails":

@@ -22,16 +22,18 @@ from arena.engines.base import (
     Generation,
     GenerationRequest,
     OverContext,
+    Prompted,
     Sampling,
     TextDelta,
 )
-from arena.engines.remote import RemoteEngine, RetryPolicy
+from arena.engines.remote import RemoteEngine
+from arena.engines.remote_retries import RetryPolicy
 from arena.engines.spec import Example, ModelSpec
 from prompt_formats.conversation import Conversation
 
 KEY = "sk-scripted-비밀-0123456789".encode().hex()
 ASKED = GenerationRequest(conversation=Conversation().add("user", "프랑스의 수도는?"))
-QUICK = RetryPolicy(request_retries=2, stream_retries=1, stream_wait=0.01, connect=2, silence=1)
+QUICK = RetryPolicy(tries=3, silent_tries=2, patience=0.5, first_wait=0.01, connect=2, silence=1)
 
 
 def engine(server: str, model: str, retries: RetryPolicy = QUICK, **fields: Any) -> RemoteEngine:
@@ -42,8 +44,9 @@ def engine(server: str, model: str, retries: RetryPolicy = QUICK, **fields: Any)
 async def read(engine: RemoteEngine, request: GenerationRequest = ASKED) -> tuple[list[Chunk], Generation]:
     chunks = [chunk async for chunk in engine.stream(request)]
     await engine.close()
+    assert isinstance(chunks[0], Prompted)
     assert isinstance(chunks[-1], Finished)
-    return chunks[:-1], chunks[-1].generation
+    return chunks[1:-1], chunks[-1].generation
 
 
 def seen(server: str, model: str) -> dict[str, Any]:
@@ -155,8 +158,8 @@ async def test_nothing_is_tried_again_once_text_was_delivered(scripted_server: s
 
     with pytest.raises(BrokenAnswer):
         await collect()
-    assert chunks
-    assert not any(isinstance(chunk, Finished) for chunk in chunks)
+    assert [type(chunk) for chunk in chunks] == [Prompted, *[TextDelta] * (len(chunks) - 1)]
+    assert len(chunks) > 1
     assert seen(scripted_server, f"{mode}:once")["requests"] == 1
 
 
@@ -183,6 +186,7 @@ async def test_the_request_timeout_covers_the_whole_answer(scripted_server: str)
 
 async def test_closing_the_stream_disconnects_from_the_server(scripted_server: str) -> None:
     stream = engine(scripted_server, "slow:close").stream(ASKED)
+    assert isinstance(await anext(stream), Prompted)
     assert await anext(stream) == TextDelta(text="The")
     await stream.aclose()  # type: ignore[attr-defined]  # it is an async generator
     at_close = seen(scripted_server, "slow:close")["written"]
