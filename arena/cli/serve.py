@@ -116,6 +116,7 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     from arena.battle import BattleService
     from arena.engines.observed import ObservedEngine, Telemetry
     from arena.engines.pool import EnginePool
+    from arena.engines.remote import Remotes
     from arena.matchmaking import policy_from
     from arena.roster import needs_embedded, open_roster
     from arena.web._frame import PageContext
@@ -128,7 +129,7 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
         store = await asyncio.to_thread(open_store, data)
     except StoreError as error:
         raise WorkFailed(str(error)) from None
-    pool = EnginePool(data)
+    pool = EnginePool(data, remotes=Remotes.from_settings(settings, data / "formats"))
     telemetry = Telemetry()
 
     def engine_of_battle(spec: ModelSpec) -> ObservedEngine:

@@ -12,7 +12,7 @@ from arena.engines.base import Engine
 from arena.engines.cores import CoreGate
 from arena.engines.local import LocalEngine
 from arena.engines.protocol import Dtype, WorkerConfig
-from arena.engines.remote import RemoteEngine
+from arena.engines.remote import RemoteEngine, Remotes
 from arena.engines.sources import adapter_folder, resolve
 from arena.engines.spec import ModelSpec
 from arena.engines.worker_process import Phase, WorkerProcess
@@ -36,13 +36,22 @@ class EngineStatus:
 class EnginePool:
     """Owns the engines of one process. Safe to use from any thread and any event loop.
 
+    `remotes` holds limits of endpoints and prices (`Remotes.from_settings`).
+
     `dtype` is for all local models. With "float32" an answer that shared a batch equals the one made alone; in
     bfloat16 (where the hardware has it, "auto" takes it) their tokens may part after a while, since matrix
     products round differently in other shapes. An answer made alone is the same each time in either.
     """
 
-    def __init__(self, data_dir: Path, cores: int | None = None, dtype: Dtype = "auto") -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        cores: int | None = None,
+        dtype: Dtype = "auto",
+        remotes: Remotes | None = None,
+    ) -> None:
         self._data_dir = data_dir
+        self._remotes = remotes or Remotes(formats=data_dir / "formats")
         self._dtype = dtype
         self._gate = CoreGate(cores)
         self._lock = threading.Lock()
@@ -61,7 +70,7 @@ class EnginePool:
         if found is not None:
             return found
         if spec.kind == "openai":
-            return self._keep(key, RemoteEngine(spec))
+            return self._keep(key, RemoteEngine(spec, remotes=self._remotes))
         config = WorkerConfig(
             path=resolve(spec, self._data_dir),
             quantisation=spec.quantisation,
