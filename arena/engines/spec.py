@@ -12,7 +12,7 @@ from arena.engines.base import Sampling
 from prompt_formats.errors import InvalidInput
 from prompt_formats.windows import window_from
 
-Quantisation = Literal["none", "int8", "nf4"]
+Quantisation = Literal["none", "int8", "nf4", "torchao-int8", "ct2-int8"]
 
 
 class Example(BaseModel):
@@ -35,6 +35,9 @@ class ModelSpec(BaseModel):
     `base_urls` are others that serve the same model, so that adding one makes no new version. `endpoint` says
     which kind of request it answers: `chat` (the server renders the prompt, unseen) or `completions` (we render
     it; `control_text` says what becomes of control text that a person typed, which no string can protect).
+
+    `parent` is the model that this one was made from (`name@3`, a name, or a hub id), `data_licences` are those of
+    the data that it was trained on: both restrict its use as its own `licence` does (`arena.roster.licences`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +60,7 @@ class ModelSpec(BaseModel):
     sampling: Sampling = Sampling()
     context_length: int | None = Field(default=None, ge=1)
     licence: str | None = None
+    data_licences: tuple[str, ...] = ()
     parent: str | None = None
     tags: tuple[str, ...] = ()
     note: str | None = None
