@@ -1,0 +1,1 @@
+"""Test suites: items, scorers, runs with resume and cache, paired comparisons. See docs/suites.md."""
