@@ -76,7 +76,10 @@ def is_over_context(code: str | None, said: str) -> bool:
 
 
 def _said(error: Exception, key: str | None) -> str:
-    said = " ".join(MARKUP.sub(" ", str(error)).split())
+    said = str(error)
+    if isinstance(error, openai.APIStatusError) and " - " not in said and error.body:
+        said += f" - {error.body}"  # the library repeats only what stands under "message"
+    said = " ".join(MARKUP.sub(" ", said).split())
     if key:
         said = said.replace(key, "***")
     return said[:400]

@@ -59,7 +59,7 @@ async def score_all(
         return one
 
     return await together(
-        [work(c, request.continuations) for c, request in zip(contexts, requests, strict=True)]
+        [work(*context, request.continuations) for context, request in zip(contexts, requests, strict=True)]
     )
 
 

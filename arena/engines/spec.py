@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -78,6 +79,18 @@ class ModelSpec(BaseModel):
             return fields
         first, *others = dict.fromkeys(several)
         return {**fields, "base_url": first, "base_urls": others}
+
+    @field_validator("base_url", "base_urls")
+    @classmethod
+    def _no_credentials(cls, given: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for url in (given,) if isinstance(given, str) else given or ():
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.netloc:
+                raise ValueError("write a URL such as http://localhost:8000/v1")
+            if "@" in parts.netloc or parts.query:
+                # Specs are stored: a key in the URL would lie in the database.
+                raise ValueError("no user, password or key belongs here: name a variable in api_key_env")
+        return given
 
     @field_validator("window")
     @classmethod

@@ -125,7 +125,7 @@ def seen(model: str) -> dict[str, Any]:
 def echoed(text: str) -> dict[str, Any]:
     """The prompt and one token more, with log-probabilities: a word's is minus a tenth of its length. Like a model's,
     tokens depend on what stands before them in the text, and "Rome" is never the likeliest."""
-    tokens = [*re.findall(r"\s?\S+|\s", text), "!"]
+    tokens = [*re.findall(r" ?\S+|\s", text), "!"]
     values = [None, *(-len(token) / 10 for token in tokens[1:])]
     tops: list[dict[str, float] | None] = [None]
     for token, value in zip(tokens[1:], values[1:], strict=True):

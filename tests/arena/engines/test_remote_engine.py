@@ -6,9 +6,7 @@ import asyncio
 import logging
 import socket
 import time
-from typing import Any
 
-import httpx
 import pytest
 
 from arena.engines.base import (
@@ -18,40 +16,17 @@ from arena.engines.base import (
     EngineRejected,
     EngineTimedOut,
     EngineUnavailable,
-    Finished,
-    Generation,
     GenerationRequest,
     OverContext,
     Prompted,
     Sampling,
     TextDelta,
 )
-from arena.engines.remote import RemoteEngine
-from arena.engines.remote_retries import RetryPolicy
-from arena.engines.spec import Example, ModelSpec
+from arena.engines.spec import Example
 from prompt_formats.conversation import Conversation
+from tests.arena.engines.remote_made import ASKED, engine, read, seen
 
 KEY = "sk-scripted-비밀-0123456789".encode().hex()
-ASKED = GenerationRequest(conversation=Conversation().add("user", "프랑스의 수도는?"))
-QUICK = RetryPolicy(tries=3, silent_tries=2, patience=0.5, first_wait=0.01, connect=2, silence=1)
-
-
-def engine(server: str, model: str, retries: RetryPolicy = QUICK, **fields: Any) -> RemoteEngine:
-    spec = ModelSpec(name=f"remote-{model}", kind="openai", source=model, base_url=f"{server}/v1", **fields)
-    return RemoteEngine(spec, retries)
-
-
-async def read(engine: RemoteEngine, request: GenerationRequest = ASKED) -> tuple[list[Chunk], Generation]:
-    chunks = [chunk async for chunk in engine.stream(request)]
-    await engine.close()
-    assert isinstance(chunks[0], Prompted)
-    assert isinstance(chunks[-1], Finished)
-    return chunks[1:-1], chunks[-1].generation
-
-
-def seen(server: str, model: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{server}/seen/{model}", trust_env=False).json()
-    return found
 
 
 async def test_streams_text_and_reports_what_the_server_counted(scripted_server: str) -> None:
