@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from arena.cli._backups import back_up, keep_backing_up, tell_backup
 from arena.cli._common import (
     DEFAULT_DATA,
     FAILED,
@@ -37,7 +37,6 @@ app = typer.Typer(no_args_is_help=True, help="Check, back up, restore, upgrade a
 
 _DATABASE = "palaestra.duckdb"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_RETRY_BACKUP = 60.0
 
 Wait = Annotated[
     float,
@@ -95,12 +94,12 @@ def backup(
 ) -> None:
     """Copy the database to a file while everybody goes on working."""
     with _store(data, wait) as store, console.status("Backing up"):
-        made = _back_up(store, file, keep)
+        made = back_up(store, file, keep)
     if as_json:
         print_json(made)
     else:
         output.print(made["file"], markup=False, highlight=False)
-    _tell_backup(made)
+    tell_backup(made)
 
 
 @app.command()
@@ -237,49 +236,8 @@ def _keep_serving(
 ) -> None:
     if every is None:
         stop.wait()
-        return
-    pause = every.total_seconds()
-    while not stop.wait(pause):
-        pause = every.total_seconds()
-        try:
-            made = _back_up(store, None, keep)
-        except (BadInput, WorkFailed) as error:
-            # The store goes on; the next try may find the disk well.
-            pause = min(pause, _RETRY_BACKUP)
-            _event(as_json, {"event": "backup failed", "error": str(error)})
-            console.print(f"[bold red]no backup:[/] {escape(str(error))}", highlight=False)
-        else:
-            _event(as_json, {"event": "backup", **made})
-            _tell_backup(made)
-
-
-def _back_up(store: Store, file: Path | None, keep: int | None) -> dict[str, Any]:
-    from results.store import BadWrite, StoreError, new_backup_path, prune_backups
-
-    target = file or new_backup_path(store.data_dir)
-    started = time.monotonic()
-    try:
-        store.backup(target)
-        size = target.stat().st_size
-        removed = [] if keep is None else prune_backups(store.data_dir, keep)
-    except BadWrite as error:
-        raise BadInput(str(error)) from error
-    except (StoreError, OSError) as error:
-        raise WorkFailed(str(error)) from error
-    return {
-        "file": str(target),
-        "bytes": size,
-        "seconds": round(time.monotonic() - started, 3),
-        "removed": [str(path) for path in removed],
-    }
-
-
-def _tell_backup(made: dict[str, Any]) -> None:
-    console.print(
-        f"Backed up to {escape(made['file'])}: {made['bytes']:,} bytes in {made['seconds']:.1f} s"
-        + (f"; {len(made['removed'])} older removed" if made["removed"] else ""),
-        highlight=False,
-    )
+    else:
+        keep_backing_up(store, stop, every.total_seconds(), keep, lambda event: _event(as_json, event))
 
 
 @contextmanager

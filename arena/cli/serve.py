@@ -21,9 +21,13 @@ from arena.config import ConfigError, ServerSettings, Settings, load_settings, n
 from arena.engines.base import EngineError
 
 if TYPE_CHECKING:
+    from arena.api.service import Readiness
     from arena.engines.pool import EnginePool
     from arena.engines.spec import ModelSpec
     from arena.roster import Roster
+    from results.store import Store
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(
@@ -92,8 +96,7 @@ def _settings(
 
 def _check_address(settings: Settings) -> None:
     server = settings.server
-    loopback = server.host in ("127.0.0.1", "localhost", "::1")
-    if not loopback and server.join_code is None:
+    if server.host not in LOOPBACK and server.join_code is None:
         raise BadInput(
             f"--host {server.host} would let anybody on the network in. Set a code that voters must enter: "
             "--join-code CODE (or ARENA_JOIN_CODE, or join_code under [server] in arena.toml; 6 characters or more)."
@@ -111,9 +114,10 @@ def _check_address(settings: Settings) -> None:
 
 async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     # Imported here: Gradio takes seconds, and no other command should wait for it.
-    import uvicorn
-
+    from arena.api.records import RequestLog
+    from arena.api.service import service_of
     from arena.battle import BattleService
+    from arena.cli._serving import DrainingServer, backups_by_schedule
     from arena.engines.observed import ObservedEngine, Telemetry
     from arena.engines.pool import EnginePool
     from arena.engines.remote import Remotes
@@ -131,11 +135,13 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
         raise WorkFailed(str(error)) from None
     pool = EnginePool(data, remotes=Remotes.from_settings(settings, data / "formats"))
     telemetry = Telemetry()
+    request_log = RequestLog(data / "logs", settings.log) if settings.log.requests else None
 
     def engine_of_battle(spec: ModelSpec) -> ObservedEngine:
         return telemetry.observed(pool.get(spec), spec.name, "battle")
 
     try:
+        await asyncio.to_thread(_check_operator, settings, store, data)
         if await asyncio.to_thread(needs_embedded, store, settings, data, words, serving=True):
             await asyncio.to_thread(prepare_embedded, data)
         with console.status("Reading the models"):
@@ -145,18 +151,13 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
         battles = BattleService(store, roster, engine_of_battle, policy, settings.battle)
         cookies = VoterCookies(load_secret(data))
         context = PageContext(settings, store, roster, battles, cookies, pool, telemetry)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(context, on_start=lambda: _announce(settings)),
-                host=settings.server.host,
-                port=settings.server.port,
-                log_level="warning",
-                timeout_graceful_shutdown=3,
-            )
-        )
+        service = service_of(settings, store, pool, telemetry, request_log)
+        service.readiness.expect(roster.available())
+        server = DrainingServer(create_app(context, lambda: _announce(settings), service), service)
         serving = asyncio.create_task(server.serve())
-        loading = asyncio.create_task(_load(pool, roster))
-        await serving
+        loading = asyncio.create_task(_load(pool, roster, service.readiness))
+        with backups_by_schedule(store, settings.store):
+            await serving
         loading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await loading
@@ -167,6 +168,21 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     finally:
         await pool.close()
         await asyncio.to_thread(store.close)
+        if request_log is not None:
+            request_log.close()
+
+
+def _check_operator(settings: Settings, store: Store, data: Path) -> None:
+    from results.store.tokens import tokens
+
+    if settings.server.host in LOOPBACK:
+        return
+    if not any(each.scope == "operator" and each.state == "active" for each in tokens(store)):
+        raise BadInput(
+            f"--host {settings.server.host} needs an operator's token beside the join code: without one nobody could "
+            "load or configure anything. Make one: arena tokens create NAME --scope operator"
+            + ("" if data == DEFAULT_DATA else f" --data {data}")
+        )
 
 
 def _announce(settings: Settings) -> None:
@@ -177,7 +193,7 @@ def _announce(settings: Settings) -> None:
     )
 
 
-async def _load(pool: EnginePool, roster: Roster) -> None:
+async def _load(pool: EnginePool, roster: Roster, readiness: Readiness) -> None:
     """Load the local models one after the other, so that the first battle need not wait; say how it went.
 
     One that cannot be loaded is left out of battles, and the others go on.
@@ -199,6 +215,7 @@ async def _load(pool: EnginePool, roster: Roster) -> None:
                 console.print(f"  {name}: {contestant.spec.base_url}", highlight=False)
         except EngineError as error:
             roster.set_unusable(name, str(error))
+        readiness.settled(name)
     for name, reason in roster.unusable().items():
         console.print(f"  [yellow]{name}: left out of battles: {escape(reason)}[/]", highlight=False)
     if len(roster.available()) < 2:

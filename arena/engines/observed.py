@@ -199,13 +199,17 @@ class _Call:
     source: Source
     model: str
     work: Work
-    identity: str = field(default_factory=lambda: request_id.get() or new_request_id())
+    identity: str = field(init=False)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
     began: float = field(default_factory=monotonic)
     first: float | None = None
     prompted: Prompted | None = None
     text: list[str] = field(default_factory=list)
     generation: Generation | None = None
+
+    def __post_init__(self) -> None:
+        # Work of pages and battles runs in tasks that inherit the id of whichever request began them.
+        self.identity = (request_id.get() if self.source == "api" else None) or new_request_id()
 
     def observation(self, outcome: str, error: str | None = None) -> Observation:
         made = self.generation

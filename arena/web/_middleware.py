@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import html
 import secrets
-from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from arena.api.origins import is_foreign
+from arena.web import operators
+from arena.web._forms import form_fields, form_page
+from arena.web._headers import SECURITY_HEADERS
 from arena.web._i18n import LANGUAGE_COOKIE, LOCALES, locale_of, text
 from arena.web.voters import COOKIE, COOKIE_SECONDS, JOIN_COOKIE, VoterCookies
 
-# Gradio's pages need inline scripts and styles and build functions from text; nothing may come from elsewhere,
-# so that an answer holding an image or a script cannot make a voter's browser call somebody.
-SECURITY_HEADERS = {
-    "content-security-policy": (
-        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; media-src 'self' data: blob:; "
-        "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-}
-OPEN_PATHS = ("/healthz", "/join")
-LONGEST_FORM = 4096
 # Gradio's own, which no page of ours needs: files of strangers on our disk, and requests to elsewhere.
 CLOSED_PATHS = (
     "/gradio_api/upload",
@@ -39,10 +28,19 @@ CLOSED_PATHS = (
 class FrameMiddleware:
     """Plain ASGI, so that server-sent events pass through unbuffered."""
 
-    def __init__(self, app: ASGIApp, cookies: VoterCookies, join_code: str | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        cookies: VoterCookies,
+        join_code: str | None,
+        known_operators: operators.Operators,
+        root_path: str = "",
+    ) -> None:
         self._app = app
         self._cookies = cookies
         self._join_code = join_code
+        self._operators = known_operators
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -52,7 +50,10 @@ class FrameMiddleware:
                 return
             await self._app(scope, receive, send)
             return
+        # Handlers of pages get no app of ours to ask, only their request.
+        scope[operators.SCOPE_KEY] = self._operators
         request = Request(scope, receive)
+        path = scope["path"].removeprefix(self._root_path).rstrip("/")
         language = request.query_params.get("lang")
         if scope["method"] == "GET" and language in LOCALES:
             # Relative, so that it stays right behind a proxy that serves the arena under a path.
@@ -60,29 +61,29 @@ class FrameMiddleware:
             redirect = RedirectResponse(f"./{name}", status_code=303)
             redirect.set_cookie(LANGUAGE_COOKIE, language, max_age=COOKIE_SECONDS, samesite="lax")
             await redirect(scope, receive, send)
-        elif self._join_code is not None and scope["path"].rstrip("/").endswith("/join"):
+        elif is_foreign(request):
+            await Response("this comes from a page of another site", 403)(scope, receive, send)
+        elif self._join_code is not None and path == "/join":
             await (await self._join(request))(scope, receive, send)
         elif self._barred(request):
             await self._join_page(request, 401)(scope, receive, send)
         elif any(closed in scope["path"] for closed in CLOSED_PATHS):
             await Response("not found", 404)(scope, receive, send)
+        elif path == operators.PATH:
+            await (await self._operators.page(request))(scope, receive, send)
         else:
             await self._pass(request, send)
 
     def _barred(self, connection: HTTPConnection) -> bool:
         code = self._join_code
-        if code is None or connection.scope["path"] in OPEN_PATHS:
-            return False
-        return not self._cookies.has_joined(connection, code)
+        return code is not None and not self._cookies.has_joined(connection, code)
 
     async def _join(self, request: Request) -> Response:
         assert self._join_code is not None
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > LONGEST_FORM:
-                return Response("the form is too long", 413)
-        given = parse_qs(body.decode("utf-8", "replace")).get("code", [""])[0]
+        fields = await form_fields(request)
+        if fields is None:
+            return Response("the form is too long", 413)
+        given = fields.get("code", "")
         if request.method != "POST" or not secrets.compare_digest(given.encode(), self._join_code.encode()):
             return self._join_page(request, 401, wrong=request.method == "POST")
         response = RedirectResponse("./", status_code=303)
@@ -96,20 +97,13 @@ class FrameMiddleware:
         )
         return response
 
-    def _join_page(self, request: Request, status: int, wrong: bool = False) -> HTMLResponse:
+    def _join_page(self, request: Request, status: int, wrong: bool = False) -> Response:
         locale = locale_of(request)
-        title, label, button, error = (
-            html.escape(text(locale, f"join.{key}")) for key in ("title", "label", "button", "wrong")
+        title, label, button = (text(locale, f"join.{key}") for key in ("title", "label", "button"))
+        alert = text(locale, "join.wrong") if wrong else None
+        return form_page(
+            locale, status, action="join", title=title, label=label, button=button, name="code", alert=alert
         )
-        page = (
-            f'<!doctype html><html lang="{locale}"><meta charset="utf-8"><title>Palaestra</title>'
-            '<meta name="viewport" content="width=device-width"><style>body{font:1rem system-ui;margin:15vh auto;'
-            "max-width:24rem;padding:0 1rem;color-scheme:light dark}input,button{font:inherit;padding:.5rem}</style>"
-            f'<h1>{title}</h1><form method="post" action="join"><label>{label} '
-            f'<input name="code" type="password" required autofocus></label> <button>{button}</button></form>'
-            f"{f'<p role=alert>{error}</p>' if wrong else ''}"
-        )
-        return HTMLResponse(page, status, headers=SECURITY_HEADERS)
 
     async def _pass(self, request: Request, send: Send) -> None:
         new_voter = self._cookies.issue() if self._cookies.voter(request) is None else None

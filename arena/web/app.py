@@ -12,23 +12,29 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from arena._language import language_of
+from arena.api.app import ApiApp
+from arena.api.request_ids import RequestIds
+from arena.api.service import ApiService, service_of
 from arena.web._frame import Page, PageContext, header, static_text, theme
 from arena.web._i18n import i18n
 from arena.web._middleware import FrameMiddleware
+from arena.web.operators import Operators
 from arena.web.pages import battle, leaderboard
 
 PAGES: tuple[Page, ...] = (battle.PAGE, leaderboard.PAGE)
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-def create_app(context: PageContext, on_start: Callable[[], None] = lambda: None) -> FastAPI:
-    """The app of one arena. `on_start` is called once it is about to answer; its battles are stopped and
-    recorded when it shuts down."""
+def create_app(
+    context: PageContext, on_start: Callable[[], None] = lambda: None, service: ApiService | None = None
+) -> FastAPI:
+    """The app of one arena: its pages and, by `service`, its HTTP API. `on_start` is called once it is about to
+    answer; its battles are stopped and recorded when it shuts down."""
     server = context.settings.server
+    service = service or service_of(context.settings, context.store, context.engines, context.telemetry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -41,12 +47,16 @@ def create_app(context: PageContext, on_start: Callable[[], None] = lambda: None
     # FastAPI's /docs would fetch its scripts from a CDN.
     app = FastAPI(title="Palaestra", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
 
-    @app.get("/healthz")
-    async def healthz() -> JSONResponse:
-        """Answers as long as the process does."""
-        return JSONResponse({"status": "ok"})
-
-    app.add_middleware(FrameMiddleware, cookies=context.cookies, join_code=server.join_code)
+    # From the innermost to the outermost.
+    app.add_middleware(
+        FrameMiddleware,
+        cookies=context.cookies,
+        join_code=server.join_code,
+        known_operators=Operators(service.access, context.cookies.secret),
+        root_path=server.root_path,
+    )
+    app.add_middleware(ApiApp, service=service)
+    app.add_middleware(RequestIds)
     if server.host in ("127.0.0.1", "localhost", "::1"):
         # A page elsewhere must not reach this server under a name of its own that resolves to loopback.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, *server.allowed_hosts])

@@ -42,6 +42,7 @@ class VoterCookies:
     """Makes and reads the cookies of one arena."""
 
     def __init__(self, secret: str) -> None:
+        self.secret = secret
         self._voters = URLSafeSerializer(secret, salt="voter")
         self._joined = URLSafeSerializer(secret, salt="joined")
 

@@ -1,0 +1,85 @@
+"""What `arena serve` does beside answering: ending without cutting answers off, and backups on a schedule."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from arena.cli._backups import keep_backing_up
+from arena.cli._common import console
+from arena.config import StoreSettings
+
+if TYPE_CHECKING:
+    from arena.api.service import ApiService
+    from results.store import Store
+
+CLOSING_SECONDS = 3
+"""How long pages that are open may take to let go; their streams of events have no end of their own."""
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that, asked to stop, lets the API's open answers end first; asked again, stops at once."""
+
+    def __init__(self, app: Any, service: ApiService) -> None:
+        server = service.settings.server
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=server.host,
+                port=server.port,
+                log_level="warning",
+                timeout_graceful_shutdown=CLOSING_SECONDS,
+            )
+        )
+        self._service = service
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    async def serve(self, sockets: Any = None) -> None:
+        """Serve until a signal says stop."""
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains; a further one, or nothing to wait for, ends."""
+        if self._loop is None or self._service.readiness.draining or self._service.slots.idle.is_set():
+            self._service.readiness.drain()
+            super().handle_exit(sig, frame)
+            return
+        self._service.readiness.drain()
+        # uvicorn raises the signals it has captured again when it has ended, so that callers see them.
+        self._captured_signals.append(sig)
+        self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        self._draining = asyncio.ensure_future(self._drained())
+
+    async def _drained(self) -> None:
+        seconds = self._service.settings.api.drain_seconds
+        console.print(f"Waiting up to {seconds:g} s for answers of the API to end (Ctrl+C stops at once)")
+        if not await self._service.drained(seconds):
+            console.print("[yellow]Some answers were cut off.[/]")
+        self.should_exit = True
+
+
+@contextmanager
+def backups_by_schedule(store: Store, settings: StoreSettings) -> Iterator[None]:
+    """Hot backups while the block runs, as often as the settings say."""
+    if settings.backup_every_hours is None:
+        yield
+        return
+    stop = threading.Event()
+    arguments = (store, stop, settings.backup_every_hours * 3600, settings.keep_backups)
+    thread = threading.Thread(target=keep_backing_up, args=arguments, name="backups", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
