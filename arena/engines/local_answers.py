@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from arena.engines.base import FinishReason, TokenLogprob
+from arena.engines.base import FinishReason, Token, TokenLogprob
 from arena.engines.local_adapters import CannotAttach
 from arena.engines.local_decode import Decoder, Sequence, Step
 from arena.engines.local_model import LoadedModel
@@ -37,6 +37,7 @@ class _Answer:
     sequence: Sequence
     decoder: TextDecoder
     parser: ResponseParser
+    tokens: bool = False
 
 
 class Answers:
@@ -143,6 +144,7 @@ class Answers:
             sequence=sequence,
             decoder=TextDecoder(self._decode_all if rendered.marks_are_tokens else self._decode),
             parser=rendered.parser(message.stop),
+            tokens=message.tokens,
         )
         stop_ids = self._loaded.stop_ids | rendered.stop_ids
         stop_tokens = [tokenizer.convert_ids_to_tokens(i) for i in sorted(stop_ids)]
@@ -151,6 +153,7 @@ class Answers:
                 id=message.id,
                 rendered_prompt=rendered.text,
                 prompt_tokens=prompt,
+                tokens=self._tokens(rendered.ids) if message.tokens else None,
                 sampling=sampling,
                 log={
                     **rendered.log,
@@ -185,13 +188,15 @@ class Answers:
         tokenizer = self._loaded.tokenizer
         if message.conversation is not None:
             try:
-                rendered = render(tokenizer, message.conversation, message.prompting, message.adapter)
+                rendered = render(
+                    tokenizer, message.conversation, message.prompting, message.adapter, message.prefill
+                )
             except CannotRender as error:
                 raise _Refuse("rejected", str(error)) from error
             except OverBudget as error:
                 raise _Refuse("over_context", str(error)) from error
         else:
-            rendered = encode_text(tokenizer, message.text or "")
+            rendered = encode_text(tokenizer, (message.text or "") + (message.prefill or ""))
         if not rendered.ids:
             raise _Refuse("rejected", "the prompt is empty: there is nothing to continue")
         return rendered
@@ -239,10 +244,21 @@ class Answers:
         text = self._decode([step.token])
         return (TokenLogprob(token=text, token_id=step.token, logprob=step.logprob, top=top),)
 
+    def _tokens(self, ids: Ids[int]) -> tuple[Token, ...]:
+        special = set(self._loaded.tokenizer.all_special_ids)
+        return tuple(Token(id=i, text=self._decode_all([i]), special=i in special) for i in ids)
+
     def _end(self, answer: _Answer, reason: FinishReason) -> None:
         sequence = answer.sequence
         del self._answers[sequence.id]
-        self._send(Ended(id=sequence.id, finish_reason=reason, completion_tokens=sequence.generated))
+        self._send(
+            Ended(
+                id=sequence.id,
+                finish_reason=reason,
+                completion_tokens=sequence.generated,
+                tokens=self._tokens(sequence.ids[sequence.prompt_length :]) if answer.tokens else None,
+            )
+        )
 
     def _give_up(self, message: str) -> None:
         for identity in self._answers:

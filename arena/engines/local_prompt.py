@@ -58,11 +58,13 @@ def render(
     conversation: Conversation,
     prompting: Prompting | None = None,
     adapter: Path | None = None,
+    prefill: str | None = None,
 ) -> Rendered:
     """The conversation by the prompt format that `prompt_formats.resolve` finds, in its order.
 
     Control tokens that a person typed stay text: they do not become control tokens in `ids`. Where a template
-    takes no system message, or wants turns to alternate, the family's policy is applied and logged.
+    takes no system message, or wants turns to alternate, the family's policy is applied and logged. `prefill` is the
+    text with which the answer begins.
     Raises `CannotRender` where the format is unknown or its template refuses the conversation, and `OverBudget`
     where the window cannot hold the last turn.
     """
@@ -77,12 +79,13 @@ def render(
             registry=load_registry(prompting.formats),
         )
         prompt = render_prompt(
-            conversation,
+            conversation.add("assistant", prefill) if prefill else conversation,
             resolution,
             tokenizer=load_tokenizer(tokenizer),
             system_policy="family",
             alternation="family",
             window=window_from(prompting.window),
+            continue_final_message=bool(prefill),
             now=datetime.now(),  # templates write the local date
         )
     except OverBudget:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from arena.engines.base import FinishReason, Sampling, Score, ScoreRequest, TokenLogprob
+from arena.engines.base import FinishReason, Sampling, Score, ScoreRequest, Token, TokenLogprob
 from arena.engines.spec import Quantisation
 from prompt_formats.conversation import Conversation
 
@@ -64,6 +64,8 @@ class Start(_Message):
     logprobs: int | None = None
     adapter: Path | None = None
     prompting: Prompting = Prompting()
+    prefill: str | None = None
+    tokens: bool = False
 
 
 class ScoreMany(_Message):
@@ -124,6 +126,7 @@ class Started(_Message):
     prompt_tokens: int
     sampling: Sampling
     log: dict[str, Any]
+    tokens: tuple[Token, ...] | None = None
 
 
 class Delta(_Message):
@@ -144,6 +147,7 @@ class Ended(_Message):
     id: int
     finish_reason: FinishReason
     completion_tokens: int
+    tokens: tuple[Token, ...] | None = None
 
 
 class Scored(_Message):
