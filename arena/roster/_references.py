@@ -18,11 +18,13 @@ from arena.engines.sources import weights_digest
 from arena.engines.spec import ModelSpec
 from arena.roster._entries import Contestant, Roster
 from arena.roster._specs import check_formats, spec_from_text, specs_from_tables
+from arena.roster.inspection import facts_or_note, inspect
 from prompt_formats import load_registry
 from results.records import ModelVersion, ModelVersionRecord, ModelVersionRef
 from results.store import BadWrite, Store
 from results.store import roster as stored
 from results.store.aliases import aliases, find_version
+from results.store.model_facts import ModelFacts, model_facts, record_facts
 
 log = logging.getLogger(__name__)
 
@@ -137,18 +139,22 @@ def enter(
     spec: ModelSpec,
     data_dir: Path,
     owner: Literal["user", "trainer"] = "user",
+    facts: ModelFacts | None = None,
 ) -> Contestant:
-    """Put a model on the roster (as its next version where one of this name is known).
+    """Put a model on the roster (as its next version where one of this name is known), with what is to be found out
+    about it (`facts`, where that was done already).
 
     Raises:
-        ConfigError: a settings file owns the name, or an alias has it.
-        EngineUnavailable: the weights cannot be read.
+        ConfigError: a settings file owns the name, an alias has it, or files are missing or damaged.
+        EngineUnavailable: the weights cannot be found.
     """
+    found = facts or inspect(spec, data_dir)
     record = _record(spec, weights_digest(spec, data_dir), owner)
     try:
         (entry,) = stored.enter(store, [record], owner=owner)
     except BadWrite as error:
         raise ConfigError(str(error)) from None
+    record_facts(store, entry.version.version_key, found)
     return _contestant(entry.version)
 
 
@@ -170,8 +176,10 @@ def _resolve(store: Store, data_dir: Path, word: str, failed: dict[str, str]) ->
     if same is not None:
         return _contestant(same)
     _check_free(store, spec)
+    facts = inspect(spec, data_dir)
     record = ModelVersionRecord(model=spec.name, digest=digest, spec=spec.model_dump(mode="json"))
     (version,) = store.upsert_model_versions([record])
+    record_facts(store, version.version_key, facts)
     return Contestant(spec, version)
 
 
@@ -209,6 +217,7 @@ def _check_free(store: Store, spec: ModelSpec) -> None:
 
 def _replace(store: Store, origin: str, specs: Sequence[ModelSpec], data_dir: Path) -> dict[str, str]:
     records, failed = [], {}
+    before = {version.version_key: version.spec for version in store.model_versions()} if specs else {}
     for spec in specs:
         try:
             owner: Literal["file", "user"] = "user" if origin == stored.EMBEDDED else "file"
@@ -216,9 +225,14 @@ def _replace(store: Store, origin: str, specs: Sequence[ModelSpec], data_dir: Pa
         except EngineError as error:
             failed[spec.name] = str(error)
     try:
-        stored.replace_origin(store, origin, records, keep=list(failed))
+        standing = stored.replace_origin(store, origin, records, keep=list(failed))
     except BadWrite as error:
         raise ConfigError(str(error)) from None
+    known = model_facts(store) if specs else {}
+    for entry in standing:
+        key = entry.version.version_key
+        if entry.version.model not in failed and (key not in known or before.get(key) != entry.version.spec):
+            record_facts(store, key, facts_or_note(_spec(entry.version), data_dir))
     return failed
 
 
@@ -240,6 +254,7 @@ def _refresh(store: Store, data_dir: Path) -> dict[str, str]:
             )
             owner: Literal["user", "trainer"] = "trainer" if entry.owner == "trainer" else "user"
             (fresh,) = stored.enter(store, [record], owner=owner)
+            record_facts(store, fresh.version.version_key, facts_or_note(spec, data_dir))
             log.warning(
                 "the weights of %s have changed on disk: it is %s from now on",
                 spec.name,

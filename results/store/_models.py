@@ -29,8 +29,9 @@ def upsert_version(tx: Transaction, version: ModelVersionRecord) -> ModelVersion
         tx.insert("models", {"model_key": model_key, "name": version.model, "created_at": now()})
     else:
         model_key = int(row[0])
+    spec = json.dumps(version.spec, ensure_ascii=False)
     known = tx.row(
-        "SELECT version_key, number, owner FROM model_versions WHERE model_key = ? AND digest = ?",
+        "SELECT version_key, number, owner, spec FROM model_versions WHERE model_key = ? AND digest = ?",
         model_key,
         version.digest,
     )
@@ -39,6 +40,9 @@ def upsert_version(tx: Transaction, version: ModelVersionRecord) -> ModelVersion
         if known[2] != version.owner and version.owner != "import":
             tx.write("UPDATE model_versions SET owner = ? WHERE version_key = ?", version.owner, known[0])
         key, number = int(known[0]), int(known[1])
+        # What shapes no answer (licence, tags, further addresses, where the weights lie) is as it was said last.
+        if version.spec and version.spec != json.loads(known[3]):
+            tx.write("UPDATE model_versions SET spec = ? WHERE version_key = ?", spec, key)
     else:
         key = int(one(tx.row("SELECT coalesce(max(version_key), 0) + 1 FROM model_versions")))
         number = int(
@@ -55,7 +59,7 @@ def upsert_version(tx: Transaction, version: ModelVersionRecord) -> ModelVersion
                 "model_key": model_key,
                 "number": number,
                 "digest": version.digest,
-                "spec": json.dumps(version.spec, ensure_ascii=False),
+                "spec": spec,
                 "owner": version.owner,
                 "created_at": now(),
             },
