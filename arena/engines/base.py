@@ -77,6 +77,9 @@ class GenerationRequest(BaseModel):
     seed: int | None = None
     timeout: float | None = Field(default=None, gt=0, description="seconds for the whole answer")
     logprobs: int | None = Field(default=None, ge=0, le=20, description="alternatives to tell for each token")
+    window: dict[str, int] | None = Field(
+        default=None, description="instead of the model version's; {} for none"
+    )
     prefill: str | None = Field(default=None, description="how the answer begins; its text is what follows")
     tokens: bool = Field(
         default=False, description="tell the tokens of prompt and answer, where they are known"

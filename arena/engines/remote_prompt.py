@@ -11,6 +11,7 @@ from arena.engines.base import EngineRejected, GenerationRequest, OverContext
 from arena.engines.framing import framed
 from arena.engines.spec import ModelSpec
 from prompt_formats import (
+    InvalidInput,
     OverBudget,
     PromptFormat,
     PromptFormatError,
@@ -91,7 +92,10 @@ def _chat(
             f"{spec.name}: a chat endpoint begins its answer itself, so the beginning cannot be given. Set "
             '`endpoint = "completions"` if the server has /v1/completions, or use a local model'
         )
-    kept, dropped = _windowed(spec, conversation)
+    try:
+        kept, dropped = _windowed(spec, request, conversation)
+    except InvalidInput as error:
+        raise EngineRejected(f"{spec.name}: window: {error}") from error
     # Chat endpoints keep no thinking of earlier answers, and some refuse the field.
     messages = [
         {key: value for key, value in message.items() if key != "reasoning_content"}
@@ -129,7 +133,7 @@ def _rendered(
             system_policy="family",
             alternation="family",
             control_text=spec.control_text,
-            window=window_from(spec.window),
+            window=window_from(_window(spec, request)),
             continue_final_message=bool(request.prefill),
             now=datetime.now(),  # templates write the local date
         )
@@ -158,9 +162,15 @@ def _resolution(spec: ModelSpec, formats: Path | None) -> Resolution:
     )
 
 
-def _windowed(spec: ModelSpec, conversation: Conversation) -> tuple[Conversation, tuple[Round, ...]]:
+def _window(spec: ModelSpec, request: GenerationRequest) -> dict[str, int] | None:
+    return spec.window if request.window is None else request.window
+
+
+def _windowed(
+    spec: ModelSpec, request: GenerationRequest, conversation: Conversation
+) -> tuple[Conversation, tuple[Round, ...]]:
     whole = framed(spec, conversation)
-    window = window_from(spec.window)
+    window = window_from(_window(spec, request))
     if window is None:
         return whole, ()
     kept = window.apply(split_rounds(whole), None)
