@@ -41,9 +41,10 @@ from arena.engines.protocol import (
     Start,
     Started,
 )
+from arena.engines.residency import Residency, Resident
 from arena.engines.sources import model_id
 from arena.engines.spec import ModelSpec
-from arena.engines.worker_process import WorkerProcess, WorkerState
+from arena.engines.worker_process import WorkerState
 
 ERRORS: dict[str, type[EngineError]] = {
     error.kind: error for error in (EngineError, EngineRejected, EngineUnavailable, OverContext)
@@ -65,7 +66,8 @@ class LocalEngine:
     def __init__(
         self,
         spec: ModelSpec,
-        worker: WorkerProcess,
+        resident: Resident,
+        residency: Residency,
         gate: CoreGate,
         adapter: Path | None = None,
         formats: Path | None = None,
@@ -79,10 +81,12 @@ class LocalEngine:
             formats=formats,
             window=spec.window,
         )
-        self.worker = worker
+        self.resident = resident
+        self.worker = resident.worker
+        self._residency = residency
         self._gate = gate
-        self._key = worker.name
-        gate.register(self._key, worker.use_threads)
+        self._key = self.worker.name
+        gate.register(self._key, self.worker.use_threads)
 
     @property
     def state(self) -> WorkerState:
@@ -90,9 +94,10 @@ class LocalEngine:
         return self.worker.state
 
     async def load(self) -> Ready:
-        """Load the weights now rather than at the first request. Raises `EngineUnavailable`."""
-        # Shielded: a caller that gives up must not cancel the load for the others.
-        return await asyncio.shield(asyncio.wrap_future(self.worker.load()))
+        """Load the weights now rather than at the first request. Raises `EngineUnavailable` (`NoRoom` where they
+        do not fit the memory budget)."""
+        async with self._residency.using(self.resident) as ready:
+            return ready
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Text as it is generated, then one `Finished` (see `Engine.stream`).
@@ -102,22 +107,22 @@ class LocalEngine:
         """
         start = self._start_message(request)
         asked_at = time.monotonic()
-        ready = await self.load()
-        clock = _Clock(request.timeout, self.spec.name)
-        ticket = self._gate.enter(self._key) if ready.device == "cpu" else None
-        identity: int | None = None
-        try:
-            if ticket is not None:
-                await clock.wait(asyncio.wrap_future(ticket.admitted), "for a free core")
-            inbox: asyncio.Queue[FromWorker | EngineUnavailable] = asyncio.Queue()
-            identity = self.worker.start(start, _into(inbox))
-            async for chunk in self._chunks(start, inbox, clock, loading=clock.began - asked_at):
-                yield chunk
-        finally:
-            if identity is not None:
-                self.worker.cancel(identity)
-            if ticket is not None:
-                self._gate.leave(ticket)
+        async with self._residency.using(self.resident, request.timeout) as ready:
+            clock = _Clock(request.timeout, self.spec.name)
+            ticket = self._gate.enter(self._key) if ready.device == "cpu" else None
+            identity: int | None = None
+            try:
+                if ticket is not None:
+                    await clock.wait(asyncio.wrap_future(ticket.admitted), "for a free core")
+                inbox: asyncio.Queue[FromWorker | EngineUnavailable] = asyncio.Queue()
+                identity = self.worker.start(start, _into(inbox))
+                async for chunk in self._chunks(start, inbox, clock, loading=clock.began - asked_at):
+                    yield chunk
+            finally:
+                if identity is not None:
+                    self.worker.cancel(identity)
+                if ticket is not None:
+                    self._gate.leave(ticket)
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Answers to many requests, in order of the requests. The first error ends all of them.
@@ -139,15 +144,12 @@ class LocalEngine:
         with their context, and cut at the length of the context's own ids.
         """
         framed_requests = [self._framed(request) for request in requests]
-        ready = await self.load()
         found: list[tuple[Score, ...]] = []
-        for first in range(0, len(requests), SCORED_TOGETHER):
-            part = tuple(framed_requests[first : first + SCORED_TOGETHER])
-            found.extend(
-                await self._score(
-                    ScoreMany(id=0, requests=part, adapter=self._adapter, prompting=self._prompting), ready
-                )
-            )
+        async with self._residency.using(self.resident) as ready:
+            for first in range(0, len(requests), SCORED_TOGETHER):
+                part = tuple(framed_requests[first : first + SCORED_TOGETHER])
+                message = ScoreMany(id=0, requests=part, adapter=self._adapter, prompting=self._prompting)
+                found.extend(await self._score(message, ready))
         return found
 
     async def close(self) -> None:
@@ -195,8 +197,12 @@ class LocalEngine:
             sampling=request.sampling.over(self.spec.sampling),
             stop=request.stop,
             adapter=self._adapter,
-            prompting=self._prompting,
+            prompting=self._prompting.model_copy(
+                update={"window": self.spec.window if request.window is None else request.window}
+            ),
             logprobs=request.logprobs,
+            prefill=request.prefill,
+            tokens=request.tokens,
             seed=request.seed if request.seed is not None else secrets.randbits(32),
         )
 
@@ -222,6 +228,7 @@ class LocalEngine:
                         rendered_by="engine",
                         prompt_tokens=message.prompt_tokens,
                         prompt_log=message.log,
+                        tokens=message.tokens,
                     )
                 case Delta():
                     first = first if first is not None else clock.elapsed()
@@ -266,6 +273,7 @@ def _generation(
         rendered_by="engine",
         prompt_log=log,
         sampling=started.sampling,
+        tokens=ended.tokens,
     )
 
 

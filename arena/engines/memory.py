@@ -93,6 +93,11 @@ def estimate(
     )
 
 
+def in_words(amount: int) -> str:
+    """Bytes for people: "3.1 GiB", "512 MiB"."""
+    return f"{amount / 2**30:.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:.0f} MiB"
+
+
 @dataclass(frozen=True)
 class _Shapes:
     """Numbers of weights (in linear layers that quantisation takes, and all others) and what the cache holds."""
@@ -115,7 +120,7 @@ def _folder(folder: Path) -> _Shapes:
     sizes = list(_tensors(folder))
     linear = sum(count for name, count, matrix in sizes if matrix and _is_linear(name))
     heads = text.get("num_key_value_heads") or text.get("num_attention_heads") or text.get("n_head") or 1
-    hidden = text.get("hidden_size") or text.get("n_embd")
+    hidden = int(text.get("hidden_size") or text["n_embd"])
     size = text.get("head_dim") or hidden // (text.get("num_attention_heads") or text.get("n_head") or 1)
     return _Shapes(
         linear=linear,

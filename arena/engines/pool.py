@@ -5,22 +5,33 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from arena.engines.base import Engine
 from arena.engines.cores import CoreGate
 from arena.engines.local import LocalEngine
+from arena.engines.memory import MemoryEstimate, estimate
 from arena.engines.protocol import Dtype, WorkerConfig
 from arena.engines.remote import RemoteEngine, Remotes
+from arena.engines.residency import Budget, NoRoom, Residency, Resident
 from arena.engines.sources import adapter_folder, resolve
-from arena.engines.spec import ModelSpec
+from arena.engines.spec import ModelSpec, Quantisation
 from arena.engines.worker_process import Phase, WorkerProcess
+from results.store import Store, ledger
+
+__all__ = ["Budget", "EnginePool", "EngineStatus", "MemoryStatus", "NoRoom", "default_budget", "engine_for"]
+
+SHARE = 0.8
+"""Of what Palaestra may use of the machine: training and benchmarks want some too."""
 
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """Where one engine stands. `memory` is the weights' size in bytes, `answering` its open answers."""
+    """Where one engine stands. `memory` is the weights' size in bytes, `estimate` what its worker is counted with
+    against the budget while it is loaded, `answering` its open answers. Engines with the same `worker` share it."""
 
     name: str
     kind: str
@@ -28,9 +39,23 @@ class EngineStatus:
     detail: str = ""
     device: str | None = None
     dtype: str | None = None
+    quantisation: Quantisation = "none"
     memory: int | None = None
+    estimate: int | None = None
+    pinned: bool = False
+    worker: str | None = None
     answering: int = 0
     tokens_generated: int = 0
+
+
+@dataclass(frozen=True)
+class MemoryStatus:
+    """Bytes: the budgets (None: no limit) and what loaded models are counted with."""
+
+    budget: int | None
+    used: int
+    gpu_budget: int | None
+    gpu_used: int
 
 
 class EnginePool:
@@ -41,6 +66,10 @@ class EnginePool:
     `dtype` is for all local models. With "float32" an answer that shared a batch equals the one made alone; in
     bfloat16 (where the hardware has it, "auto" takes it) their tokens may part after a while, since matrix
     products round differently in other shapes. An answer made alone is the same each time in either.
+
+    Models are loaded when they are used. What does not fit `budget` is refused with figures; the idle models used
+    longest ago are unloaded for it. With a `store` each load reserves from the machine's ledger as `owner`
+    ("`arena serve`"). `pinned` are model names that stay once they are loaded.
     """
 
     def __init__(
@@ -49,13 +78,20 @@ class EnginePool:
         cores: int | None = None,
         dtype: Dtype = "auto",
         remotes: Remotes | None = None,
+        *,
+        budget: Budget | None = None,
+        pinned: Iterable[str] = (),
+        store: Store | None = None,
+        owner: str = "an arena",
     ) -> None:
         self._data_dir = data_dir
         self._remotes = remotes or Remotes(formats=data_dir / "formats")
         self._dtype = dtype
+        self._pinned = set(pinned)
         self._gate = CoreGate(cores)
+        self._residency = Residency(budget, store, owner)
         self._lock = threading.Lock()
-        self._workers: dict[str, WorkerProcess] = {}
+        self._workers: dict[str, Resident] = {}
         self._engines: dict[str, LocalEngine | RemoteEngine] = {}
 
     def get(self, spec: ModelSpec) -> LocalEngine | RemoteEngine:
@@ -77,40 +113,104 @@ class EnginePool:
             context_length=spec.context_length,
             dtype=self._dtype,
         )
+        resident = self._worker(config)
+        resident.pinned = resident.pinned or spec.name in self._pinned
+        formats = self._data_dir / "formats"
         return self._keep(
-            key,
-            LocalEngine(
-                spec, self._worker(config), self._gate, adapter_folder(spec), self._data_dir / "formats"
-            ),
+            key, LocalEngine(spec, resident, self._residency, self._gate, adapter_folder(spec), formats)
         )
+
+    def fits(self, spec: ModelSpec) -> bool:
+        """Whether the model is loaded, or could be without unloading another. Remote models always fit.
+
+        Raises `EngineUnavailable` where its files cannot be found or read. Reads headers: call it from a thread.
+        """
+        engine = self.get(spec)
+        return not isinstance(engine, LocalEngine) or self._residency.fits(engine.resident)
+
+    async def load(self, spec: ModelSpec) -> EngineStatus:
+        """Load a model now, unloading idle ones where that is needed. Remote models need no loading.
+
+        Raises `EngineUnavailable`; its kind `NoRoom` tells what the model needs and what there is.
+        """
+        engine = await asyncio.to_thread(self.get, spec)
+        if isinstance(engine, LocalEngine):
+            await engine.load()
+        return self._status(engine)
+
+    async def unload(self, spec: ModelSpec, *, force: bool = False) -> bool:
+        """End the model's worker, and with it all models on the same weights; false where one of them is
+        answering. With `force` those answers end as `EngineUnavailable`."""
+        engine = await asyncio.to_thread(self.get, spec)
+        if not isinstance(engine, LocalEngine):
+            return True
+        return await asyncio.to_thread(self._residency.end, engine.resident, force)
+
+    def pin(self, spec: ModelSpec, pinned: bool = True) -> None:
+        """Keep the model (and what shares its weights) loaded once it is, or let it go again. It is not loaded
+        by this."""
+        engine = self.get(spec)
+        if isinstance(engine, LocalEngine):
+            engine.resident.pinned = pinned
+
+    def memory(self) -> MemoryStatus:
+        """The budget, and what is used of it."""
+        ram, gpu = self._residency.used()
+        budget = self._residency.budget
+        return MemoryStatus(budget=budget.ram, used=ram, gpu_budget=budget.gpu, gpu_used=gpu)
 
     def status(self) -> list[EngineStatus]:
         """Where every engine stands."""
-        busy = self._gate.busy()
         with self._lock:
             engines = list(self._engines.values())
-        return [_status(engine, busy) for engine in engines]
+        return [self._status(engine) for engine in engines]
 
     async def close(self) -> None:
         """End all workers and connections. Engines start again when they are used."""
         with self._lock:
             engines = list(self._engines.values())
         await asyncio.gather(*(engine.close() for engine in engines))
+        self._residency.close()
+
+    def _status(self, engine: LocalEngine | RemoteEngine) -> EngineStatus:
+        spec = engine.spec
+        if isinstance(engine, RemoteEngine):
+            return EngineStatus(name=spec.name, kind="openai", phase="ready")
+        worker, resident = engine.worker, engine.resident
+        state = worker.state
+        ready = state.ready
+        holds = resident.holds
+        return EngineStatus(
+            name=spec.name,
+            kind="local",
+            phase=state.phase,
+            detail=state.detail,
+            device=ready.device if ready else None,
+            dtype=ready.dtype if ready else None,
+            quantisation=spec.quantisation,
+            memory=ready.memory if ready else None,
+            estimate=(holds.gpu_memory or holds.ram) if holds else None,
+            pinned=resident.pinned,
+            worker=worker.name,
+            answering=self._gate.busy().get(worker.name, 0),
+            tokens_generated=worker.tokens_generated,
+        )
 
     def _keep(self, key: str, engine: LocalEngine | RemoteEngine) -> LocalEngine | RemoteEngine:
         with self._lock:
             return self._engines.setdefault(key, engine)
 
-    def _worker(self, config: WorkerConfig) -> WorkerProcess:
+    def _worker(self, config: WorkerConfig) -> Resident:
         key = config.model_dump_json()
         with self._lock:
-            worker = self._workers.get(key)
-            if worker is None:
+            resident = self._workers.get(key)
+            if resident is None:
                 short = hashlib.sha256(key.encode()).hexdigest()[:8]
                 log_file = self._data_dir / "logs" / f"worker-{config.path.stem}-{short}.log"
                 name = f"{config.path.name} ({config.quantisation}, {short})"
-                worker = self._workers[key] = WorkerProcess(name, config, log_file)
-            return worker
+                worker = WorkerProcess(name, config, log_file)
+                resident = self._workers[key] = self._residency.add(worker, partial(_estimate, config))
+            return resident
 
 
 def engine_for(spec: ModelSpec, data_dir: Path) -> Engine:
@@ -118,20 +218,24 @@ def engine_for(spec: ModelSpec, data_dir: Path) -> Engine:
     return EnginePool(data_dir).get(spec)
 
 
-def _status(engine: LocalEngine | RemoteEngine, busy: dict[str, int]) -> EngineStatus:
-    if isinstance(engine, RemoteEngine):
-        return EngineStatus(name=engine.spec.name, kind="openai", phase="ready")
-    worker = engine.worker
-    state = worker.state
-    ready = state.ready
-    return EngineStatus(
-        name=engine.spec.name,
-        kind="local",
-        phase=state.phase,
-        detail=state.detail,
-        device=ready.device if ready else None,
-        dtype=ready.dtype if ready else None,
-        memory=ready.memory if ready else None,
-        answering=busy.get(worker.name, 0),
-        tokens_generated=worker.tokens_generated,
+def default_budget(ram: int | float | None = None, gpu: int | float | None = None) -> Budget:
+    """A budget in bytes. None is `SHARE` of what the ledger may lend on this machine, a fraction (at most 1) is
+    that share of it. Takes a second where there is an NVIDIA driver."""
+    most = ledger.capacity()
+    return Budget(ram=_amount(ram, most.ram), gpu=_amount(gpu, most.gpu) if most.gpu else None)
+
+
+def _amount(wanted: int | float | None, most: int) -> int:
+    share = SHARE if wanted is None else wanted
+    return int(share * most) if share <= 1 else int(share)
+
+
+def _estimate(config: WorkerConfig) -> MemoryEstimate:
+    gpu = config.device in ("auto", "cuda") and ledger.capacity().gpu > 0
+    return estimate(
+        config.path,
+        quantisation=config.quantisation,
+        dtype_bytes=2 if config.dtype in ("bfloat16", "float16") or gpu else 4,
+        context_length=config.context_length,
+        gpu=gpu,
     )

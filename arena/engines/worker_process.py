@@ -45,7 +45,7 @@ from arena.engines.protocol import (
 
 log = logging.getLogger(__name__)
 
-Phase = Literal["unloaded", "loading", "ready", "failed"]
+Phase = Literal["unloaded", "waiting", "loading", "ready", "failed"]
 Sink = Callable[[FromWorker | EngineUnavailable], None]
 
 RETRY_FAILED_AFTER = 5.0
@@ -53,11 +53,14 @@ RETRY_FAILED_AFTER = 5.0
 UNRESPONSIVE_AFTER = 120.0
 """Seconds after which a worker that does not obey a cancel is killed."""
 LONGEST_LOG = 1_000_000
+WORKER = "arena.engines.local_worker"
+"""The module that a worker process runs."""
 
 
 @dataclass(frozen=True)
 class WorkerState:
-    """Where a worker stands. `detail` is the stage of loading, or why it failed; `ready` what it loaded."""
+    """Where a worker stands. `detail` is what it waits for, the stage of loading, or why it failed; `ready` what
+    it loaded."""
 
     phase: Phase
     detail: str = ""
@@ -85,6 +88,13 @@ class WorkerProcess:
         self._sinks: dict[int, Sink] = {}
         self._cancelling: dict[int, threading.Timer] = {}
         self._threads = 0
+        self.on_end: Callable[[], None] = _nothing
+        """Called, from any thread, when the process has ended and its memory is free."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no process, and none is being started."""
+        return self._process is None
 
     @property
     def pid(self) -> int | None:
@@ -159,7 +169,7 @@ class WorkerProcess:
         }
         with self._open_log() as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "arena.engines.local_worker"],
+                [sys.executable, "-m", WORKER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -244,6 +254,7 @@ class WorkerProcess:
             timer.cancel()
         for sink in sinks.values():
             sink(error)
+        self.on_end()
 
     def _gone(self, how: str) -> EngineUnavailable:
         return EngineUnavailable(
@@ -254,6 +265,10 @@ class WorkerProcess:
     def _kill_unresponsive(self, process: subprocess.Popen[bytes]) -> None:
         log.error("worker %s does not obey a cancel and is killed", self.name)
         process.kill()
+
+
+def _nothing() -> None:
+    """What is called where nobody waits."""
 
 
 def _how_it_ended(code: int) -> str:

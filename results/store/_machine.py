@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from results.records import Record
@@ -22,8 +23,9 @@ class Capacity(Record):
     cores: int
 
 
+@cache
 def capacity() -> Capacity:
-    """What may be reserved on this machine. Takes a second where there is an NVIDIA driver."""
+    """What may be reserved on this machine. The first time takes a second where there is an NVIDIA driver."""
     import psutil
 
     ram = min([psutil.virtual_memory().total, *_container_limits()])

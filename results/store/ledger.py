@@ -19,7 +19,7 @@ from results.ids import new_id
 from results.records import Record
 from results.store._book import Granted, Holdings, Reservation
 from results.store._database import Database
-from results.store._machine import Capacity, process_start
+from results.store._machine import Capacity, capacity, process_start
 from results.store._operations import Nothing, Operation
 from results.store.errors import ReservationRefused, ReservationTimedOut
 
@@ -32,6 +32,7 @@ __all__ = [
     "Reservation",
     "ReservationRefused",
     "ReservationTimedOut",
+    "capacity",
     "change",
     "holdings",
     "release",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from arena.engines.memory import estimate
 from arena.engines.pool import EnginePool
 from arena.engines.spec import ModelSpec, Quantisation
 from prompt_formats.conversation import Conversation
+from tests.arena.engines.made_models import save_headers
 
 MIB = 2**20
 GIB = 2**30
@@ -52,18 +52,6 @@ async def test_a_worker_stays_within_its_estimate(engine_pool: EnginePool, smoll
     expected = estimate(engine.worker.config.path, dtype_bytes=4)
     used = psutil.Process(engine.worker.pid).memory_info().rss
     assert 0.4 * expected.ram < used < expected.ram
-
-
-def save_headers(folder: Path, config: dict[str, Any], shapes: dict[str, list[int]]) -> Path:
-    """A model folder whose weights are headers alone: what an estimate reads."""
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    entries = {
-        name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()
-    }
-    header = json.dumps(entries).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
-    return folder
 
 
 def llama_3_8b() -> tuple[dict[str, Any], dict[str, list[int]]]:
