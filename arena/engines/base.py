@@ -127,7 +127,8 @@ class Generation(BaseModel):
     rendered it unseen (then `rendered_prompt` is null or marked as an estimate in `prompt_log`).
     `completion_tokens` counts all that was generated, `reasoning_tokens` how many of those were thinking (null
     where nobody said). `cost` is null for local models and where no price is known. `tokens` are the answer's,
-    the one that ended it included, where the request asked for them and the engine knows them.
+    the one that ended it included, where the request asked for them and the engine knows them, and `raw` their text
+    with special tokens written out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -147,6 +148,7 @@ class Generation(BaseModel):
     sampling: Sampling = Sampling()
     logprobs: tuple[TokenLogprob, ...] | None = None
     tokens: tuple[Token, ...] | None = None
+    raw: str | None = None
 
 
 class ScoreRequest(BaseModel):

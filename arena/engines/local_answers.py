@@ -251,12 +251,14 @@ class Answers:
     def _end(self, answer: _Answer, reason: FinishReason) -> None:
         sequence = answer.sequence
         del self._answers[sequence.id]
+        ids = sequence.ids[sequence.prompt_length :]
         self._send(
             Ended(
                 id=sequence.id,
                 finish_reason=reason,
                 completion_tokens=sequence.generated,
-                tokens=self._tokens(sequence.ids[sequence.prompt_length :]) if answer.tokens else None,
+                tokens=self._tokens(ids) if answer.tokens else None,
+                raw=self._decode_all(ids) if answer.tokens else None,
             )
         )
 

@@ -148,6 +148,7 @@ class Ended(_Message):
     finish_reason: FinishReason
     completion_tokens: int
     tokens: tuple[Token, ...] | None = None
+    raw: str | None = None
 
 
 class Scored(_Message):
