@@ -6,16 +6,8 @@ reason, and battles are drawn among the rest.
 """
 
 from arena.roster._entries import Contestant, Roster, enrol
-from arena.roster._references import (
-    UnknownModel,
-    current,
-    enter,
-    find,
-    needs_embedded,
-    open_roster,
-    resolve_models,
-    sync,
-)
+from arena.roster._opening import needs_embedded, open_roster, resolve_models, sync
+from arena.roster._references import UnknownModel, current, enter, find
 from arena.roster._specs import check_formats, configured_specs, spec_from_text, specs_from_tables
 
 __all__ = [

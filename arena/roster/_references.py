@@ -1,35 +1,23 @@
-"""What people call a model (a name, `name@3`, an alias, a folder, an endpoint) made into contestants."""
+"""What people call a model (a name, `name@3`, an alias) made into contestants, and contestants made known."""
 
 from __future__ import annotations
 
 import difflib
-import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
-from arena.config import ConfigError, Settings
-from arena.engines.base import EngineError, EngineUnavailable
-from arena.engines.embedded import default_specs
-from arena.engines.sources import EMBEDDED as EMBEDDED_SOURCE
+from arena.config import ConfigError
 from arena.engines.sources import weights_digest
 from arena.engines.spec import ModelSpec
-from arena.roster._entries import Contestant, Roster
-from arena.roster._specs import check_formats, spec_from_text, specs_from_tables
-from arena.roster.inspection import facts_or_note, inspect
-from prompt_formats import load_registry
+from arena.roster._entries import Contestant
+from arena.roster.inspection import inspect
 from results.records import ModelVersion, ModelVersionRecord, ModelVersionRef
 from results.store import BadWrite, Store
 from results.store import roster as stored
 from results.store.aliases import aliases, find_version
-from results.store.model_facts import ModelFacts, model_facts, record_facts
-
-log = logging.getLogger(__name__)
-
-SERVE = "serve"
-"""The origin of entries that `arena serve --model` names; they leave with the next start."""
+from results.store.model_facts import ModelFacts, record_facts
 
 
 class UnknownModel(ConfigError):
@@ -44,94 +32,21 @@ def find(store: Store, reference: str) -> Contestant:
     """
     found = find_version(store, reference)
     if found.version is None:
-        raise UnknownModel(f"there is no model '{reference}'{_nearest(store, reference)}")
-    return _contestant(found.version)
+        raise UnknownModel(f"there is no model '{reference}'{nearest_known(store, reference)}")
+    return contestant_of(found.version)
+
+
+def find_known(store: Store, reference: str) -> Contestant | None:
+    """The same, with None for what nothing is known of (or nothing but imported votes)."""
+    found = find_version(store, reference)
+    return (
+        None if found.version is None or "source" not in found.version.spec else contestant_of(found.version)
+    )
 
 
 def current(store: Store) -> list[Contestant]:
     """All models that take part now, in the order in which they came."""
-    return [_contestant(entry.version) for entry in stored.entries(store)]
-
-
-def resolve_models(
-    store: Store, settings: Settings, data_dir: Path, words: Sequence[str]
-) -> list[Contestant]:
-    """The contestants that words name: each a reference (see `find`), or a folder, a hub id or
-    `openai:MODEL@BASE_URL`, which then becomes a version of its own (without joining the roster).
-
-    Entries of `arena.toml` are brought in first, and the embedded models where they are prepared. A hub model that is
-    not here yet is fetched, which may take long.
-
-    Raises:
-        UnknownModel: a word is none of these.
-        ConfigError: an entry of the file cannot be used; a source would take the name of another model.
-        EngineUnavailable: weights cannot be read.
-    """
-    failed = sync(store, settings, data_dir)
-    return [_resolve(store, data_dir, word, failed) for word in words]
-
-
-def sync(store: Store, settings: Settings, data_dir: Path, *, others_named: bool = False) -> dict[str, str]:
-    """Bring the entries of `arena.toml` and the embedded models into the store; entries that left the file leave the
-    roster. Gives the reason for each entry whose weights cannot be read (it stays as it was).
-
-    The embedded models take part where the file names no others (nor somebody else does: `others_named`), or as its
-    `embedded` says. One that a user has removed does not come back.
-
-    Raises:
-        ConfigError: an entry cannot be used.
-    """
-    file = settings.file or data_dir / "arena.toml"
-    specs = specs_from_tables(settings.models, str(file))
-    check_formats(specs, load_registry(data_dir / "formats"))
-    failed: dict[str, str] = {}
-    if specs or any(entry.origin == str(file) for entry in stored.entries(store)):
-        failed |= _replace(store, str(file), specs, data_dir)
-    taken = {spec.name for spec in specs}
-    wanted = _embedded_join(settings, others_named=others_named)
-    seeds = [spec for spec in default_specs(data_dir) if spec.name not in taken] if wanted else []
-    return failed | _replace(store, stored.EMBEDDED, seeds, data_dir)
-
-
-def needs_embedded(
-    store: Store, settings: Settings, data_dir: Path, words: Sequence[str], *, serving: bool = False
-) -> bool:
-    """Whether the embedded model must be prepared first: one of the words names it or something made of it; and where
-    an arena is to be served, something on its roster is it or made of it."""
-    names = {spec.name for spec in default_specs(data_dir)}
-    tables = [table for table in settings.models if serving or table.get("name") in words]
-    sources = [str(table.get("source", "")) for table in tables]
-    versions = [found.version for found in (find_version(store, word) for word in words) if found.version]
-    if serving:
-        versions += [entry.version for entry in stored.entries(store)]
-    sources += [str(version.spec.get("source", "")) for version in versions]
-    return (
-        (serving and _embedded_join(settings, others_named=bool(words)))
-        or any(source.startswith(EMBEDDED_SOURCE) for source in sources)
-        or any(word in names for word in words)
-    )
-
-
-def _embedded_join(settings: Settings, *, others_named: bool) -> bool:
-    told = "embedded" in settings.model_fields_set
-    return settings.embedded if told else not (settings.models or others_named)
-
-
-def open_roster(store: Store, settings: Settings, data_dir: Path, words: Sequence[str]) -> Roster:
-    """The roster of an arena that is about to be served: `arena.toml`, the database's entries, models named by words
-    (until the next start), and the embedded ones where neither the file nor words name any.
-
-    Database entries whose weights have changed on disk become a new version. Those whose weights cannot be read are
-    unusable, with the reason.
-
-    Raises:
-        ConfigError: an entry or a word cannot be used.
-    """
-    failed = sync(store, settings, data_dir, others_named=bool(words))
-    specs = _served(store, data_dir, words)
-    failed |= _replace(store, SERVE, specs, data_dir)
-    failed |= _refresh(store, data_dir)
-    return Roster(current(store), failed)
+    return [contestant_of(entry.version) for entry in stored.entries(store)]
 
 
 def enter(
@@ -149,61 +64,33 @@ def enter(
         EngineUnavailable: the weights cannot be found.
     """
     found = facts or inspect(spec, data_dir)
-    record = _record(spec, weights_digest(spec, data_dir), owner)
+    record = record_of(spec, weights_digest(spec, data_dir), owner)
     try:
         (entry,) = stored.enter(store, [record], owner=owner)
     except BadWrite as error:
         raise ConfigError(str(error)) from None
     record_facts(store, entry.version.version_key, found)
-    return _contestant(entry.version)
+    return contestant_of(entry.version)
 
 
-def _resolve(store: Store, data_dir: Path, word: str, failed: dict[str, str]) -> Contestant:
-    found = find_version(store, word)
-    if found.version is not None:
-        return _contestant(found.version)
-    if word in failed:
-        raise EngineUnavailable(failed[word])
-    if not (_is_source(word) or _is_embedded(word, data_dir)):
-        raise UnknownModel(
-            f"'{word}' is no model, version or alias{_nearest(store, word)}; nor is it a folder, a hub id such as "
-            "Qwen/Qwen3-0.6B, or openai:MODEL@BASE_URL"
-        )
-    spec = _spec_of_word(word, data_dir)
+def enrol_version(store: Store, spec: ModelSpec, data_dir: Path) -> Contestant:
+    """Make a version of a spec known to the store without putting it on the roster; a known one is found again.
+
+    Raises:
+        ConfigError: another model of the roster has this name; files are missing or damaged.
+        EngineUnavailable: the weights cannot be found.
+    """
     digest = spec.digest(weights_digest(spec, data_dir))
     known = [each for each in store.model_versions() if each.model == spec.name]
     same = next((each for each in known if each.digest == digest and each.spec), None)
     if same is not None:
-        return _contestant(same)
+        return contestant_of(same)
     _check_free(store, spec)
     facts = inspect(spec, data_dir)
     record = ModelVersionRecord(model=spec.name, digest=digest, spec=spec.model_dump(mode="json"))
     (version,) = store.upsert_model_versions([record])
     record_facts(store, version.version_key, facts)
     return Contestant(spec, version)
-
-
-def _served(store: Store, data_dir: Path, words: Sequence[str]) -> list[ModelSpec]:
-    """Specs of words that name no model of the roster yet."""
-    served = {e.version.model: e.version for e in stored.entries(store) if e.origin == SERVE}
-    specs = []
-    for word in words:
-        found = find_version(store, word)
-        if found.version is not None and found.version.model not in served:
-            if not found.on_roster:
-                raise ConfigError(
-                    f"'{word}' is not on the roster: put it there with `arena models add`, or name its source"
-                )
-            continue
-        spec = _spec(found.version) if found.version is not None else _spec_of_word(word, data_dir)
-        if spec.name not in served:
-            _check_free(store, spec)
-        specs.append(spec)
-    names = [spec.name for spec in specs]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"two models are named '{name}': give one another name in arena.toml")
-    return specs
 
 
 def _check_free(store: Store, spec: ModelSpec) -> None:
@@ -215,66 +102,22 @@ def _check_free(store: Store, spec: ModelSpec) -> None:
         )
 
 
-def _replace(store: Store, origin: str, specs: Sequence[ModelSpec], data_dir: Path) -> dict[str, str]:
-    records, failed = [], {}
-    before = {version.version_key: version.spec for version in store.model_versions()} if specs else {}
-    for spec in specs:
-        try:
-            owner: Literal["file", "user"] = "user" if origin == stored.EMBEDDED else "file"
-            records.append(_record(spec, weights_digest(spec, data_dir), owner))
-        except EngineError as error:
-            failed[spec.name] = str(error)
-    try:
-        standing = stored.replace_origin(store, origin, records, keep=list(failed))
-    except BadWrite as error:
-        raise ConfigError(str(error)) from None
-    known = model_facts(store) if specs else {}
-    for entry in standing:
-        key = entry.version.version_key
-        if entry.version.model not in failed and (key not in known or before.get(key) != entry.version.spec):
-            record_facts(store, key, facts_or_note(_spec(entry.version), data_dir))
-    return failed
-
-
-def _refresh(store: Store, data_dir: Path) -> dict[str, str]:
-    """See whether the database's own entries are still what they were."""
-    failed = {}
-    for entry in stored.entries(store):
-        if entry.origin:
-            continue
-        try:
-            spec = _spec(entry.version)
-            digest = spec.digest(weights_digest(spec, data_dir))
-        except EngineError as error:
-            failed[entry.version.model] = str(error)
-            continue
-        if digest != entry.version.digest:
-            record = ModelVersionRecord(
-                model=spec.name, digest=digest, spec=entry.version.spec, owner=entry.owner
-            )
-            owner: Literal["user", "trainer"] = "trainer" if entry.owner == "trainer" else "user"
-            (fresh,) = stored.enter(store, [record], owner=owner)
-            record_facts(store, fresh.version.version_key, facts_or_note(spec, data_dir))
-            log.warning(
-                "the weights of %s have changed on disk: it is %s from now on",
-                spec.name,
-                fresh.version.label,
-            )
-    return failed
-
-
-def _record(spec: ModelSpec, weights: str, owner: Literal["file", "user", "trainer"]) -> ModelVersionRecord:
+def record_of(spec: ModelSpec, weights: str, owner: Literal["file", "user", "trainer"]) -> ModelVersionRecord:
+    """What the store is told of a spec."""
     return ModelVersionRecord(
         model=spec.name, digest=spec.digest(weights), spec=spec.model_dump(mode="json"), owner=owner
     )
 
 
-def _contestant(version: ModelVersion) -> Contestant:
+def contestant_of(version: ModelVersion) -> Contestant:
+    """A version that the store knows, as a contestant. Raises ConfigError where nothing here can answer for it."""
     ref = ModelVersionRef(**version.model_dump(include=set(ModelVersionRef.model_fields)))
-    return Contestant(_spec(version), ref)
+    return Contestant(spec_of(version), ref)
 
 
-def _spec(version: ModelVersion) -> ModelSpec:
+def spec_of(version: ModelVersion) -> ModelSpec:
+    """The spec of a version. Raises UnknownModel for one that is known from imports only, ConfigError for one that this
+    release cannot read."""
     if "source" not in version.spec:
         raise UnknownModel(
             f"'{version.label}' is known from imported results only: nothing here can answer for it. "
@@ -286,22 +129,8 @@ def _spec(version: ModelVersion) -> ModelSpec:
         raise ConfigError(f"{version.label}: what the database holds of it cannot be used: {error}") from None
 
 
-def _is_embedded(word: str, data_dir: Path) -> bool:
-    return any(spec.name == word for spec in default_specs(data_dir))
-
-
-def _spec_of_word(word: str, data_dir: Path) -> ModelSpec:
-    embedded = next((spec for spec in default_specs(data_dir) if spec.name == word), None)
-    return embedded or spec_from_text(word)
-
-
-def _is_source(word: str) -> bool:
-    path = Path(word).expanduser()
-    is_hub_id = word.count("/") == 1 and not word.startswith((".", "/", "~")) and not word.endswith("/")
-    return word.startswith(("openai:", ".", "/", "~")) or path.exists() or is_hub_id
-
-
-def _nearest(store: Store, word: str) -> str:
+def nearest_known(store: Store, word: str) -> str:
+    """` (did you mean ...?)`: the models and aliases that are nearest to a word."""
     versions = store.model_versions()
     name, at, _ = word.rpartition("@")
     if at and any(version.model == name for version in versions):

@@ -24,7 +24,7 @@ def specs_from_tables(tables: Sequence[Mapping[str, Any]], where: str = "arena.t
         try:
             spec = ModelSpec.model_validate(table)
         except ValidationError as error:
-            raise ConfigError("\n".join(_explain(entry, error))) from None
+            raise ConfigError("\n".join(explain(entry, error))) from None
         if spec.name in specs:
             raise ConfigError(f"{entry}: this name stands twice")
         specs[spec.name] = spec
@@ -89,7 +89,8 @@ def check_formats(specs: Sequence[ModelSpec], registry: Registry) -> None:
             raise ConfigError(f"{spec.name}: prompt_format: {error}") from None
 
 
-def _explain(entry: str, error: ValidationError) -> Iterable[str]:
+def explain(entry: str, error: ValidationError) -> Iterable[str]:
+    """What is wrong with an entry, a line for each problem."""
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"]
