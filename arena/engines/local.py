@@ -274,6 +274,7 @@ def _generation(
         prompt_log=log,
         sampling=started.sampling,
         tokens=ended.tokens,
+        raw=ended.raw,
     )
 
 
