@@ -46,9 +46,11 @@ def propose(
     source: str,
     fields: Mapping[str, Any],
     *,
+    sampling: Mapping[str, Any] | None = None,
     base: str | None = None,
 ) -> Proposal:
-    """The model that `source` names, with `fields` of its spec set as somebody wants them; nothing is stored.
+    """The model that `source` names, with `fields` of its spec (and of its `sampling`) set as somebody wants them;
+    nothing is stored.
 
     `source` is a folder, a GGUF file, a hub id, an adapter's folder (its base is `base`, or what its configuration
     names), `openai:MODEL@BASE_URL`, or an entry of the roster, of which this becomes a variant.
@@ -76,6 +78,7 @@ def propose(
         start = {key: getattr(below, key) for key in _OF_THE_BASE}
         start |= {"name": path.name, "adapter": str(path), "parent": known}
         missing_base = below if known is None else None
+    given["sampling"] = {**_as_dict(start.get("sampling")), **(sampling or {})}
     spec = _validated({**start, **given}, source)
     check_formats([spec], load_registry(data_dir / "formats"))
     _check_name(store, spec)
@@ -83,14 +86,18 @@ def propose(
     return Proposal(spec, facts, missing_base)
 
 
-def add(store: Store, data_dir: Path, proposal: Proposal) -> Contestant:
-    """Put a proposal on the roster, with the version of its base where the store had none.
+def add(store: Store, data_dir: Path, proposal: Proposal, context_length: int | None = None) -> Contestant:
+    """Put a proposal on the roster, with the version of its base where the store had none. `context_length` is what
+    an endpoint told of itself.
 
     Raises:
         ConfigError: a settings file owns the name, or an alias has it.
     """
     whole = with_base(store, data_dir, proposal)
-    return enter(store, whole.spec, data_dir, facts=whole.facts)
+    facts = whole.facts
+    if context_length is not None and facts.context_length is None:
+        facts = facts.model_copy(update={"context_length": context_length})
+    return enter(store, whole.spec, data_dir, facts=facts)
 
 
 def with_base(store: Store, data_dir: Path, proposal: Proposal) -> Proposal:
@@ -198,6 +205,10 @@ def _same_folder(store: Store, data_dir: Path, wanted: str) -> Any:
             except EngineError:  # weights that are not here are not in this folder
                 continue
     return None
+
+
+def _as_dict(sampling: Any) -> dict[str, Any]:
+    return dict(sampling) if isinstance(sampling, Mapping) else {}
 
 
 def _validated(fields: Mapping[str, Any], source: str) -> ModelSpec:
