@@ -63,7 +63,7 @@ class TwoOrders:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Usability:
     """Whether a judge can be used; None while too little is known. `reason` is one of the codes
     `few`, `order`, `unparsed`, `no_winner`, `fine`."""
 
@@ -88,7 +88,7 @@ def two_orders(verdicts: Sequence[tuple[str, str]], level: float = 0.95) -> TwoO
     return TwoOrders(len(verdicts), kept, followed, ties, mixed, first, decided, level)
 
 
-def standing(orders: TwoOrders, unread: int) -> Standing:
+def standing(orders: TwoOrders, unread: int) -> Usability:
     """Whether a pairwise judge can be used. It cannot where, with 95% confidence,
 
     - most of its decided pairs follow the order and not the answers: a coin keeps its word as often,
@@ -97,17 +97,17 @@ def standing(orders: TwoOrders, unread: int) -> Standing:
     """
     every = orders.pairs + unread
     if every < FEW_PAIRS:
-        return Standing(None, "few")
+        return Usability(None, "few")
     lost = wilson(unread, every).lower
     if lost is not None and lost > 0.5:
-        return Standing(False, "unparsed")
+        return Usability(False, "unparsed")
     by_order = orders.order_share.lower
     if by_order is not None and by_order > 0.5:
-        return Standing(False, "order")
+        return Usability(False, "order")
     decided = orders.kept + orders.followed
     if not decided and orders.pairs >= 20:
-        return Standing(False, "no_winner")
-    return Standing(True, "fine") if decided >= FEW_PAIRS else Standing(None, "few")
+        return Usability(False, "no_winner")
+    return Usability(True, "fine") if decided >= FEW_PAIRS else Usability(None, "few")
 
 
 @dataclass(frozen=True)

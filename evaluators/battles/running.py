@@ -13,6 +13,7 @@ from arena.engines.base import Engine, EngineError, EngineUnavailable, Generatio
 from arena.engines.jobs import PLACES, whole_answer
 from arena.engines.spec import ModelSpec
 from arena.roster import Contestant
+from evaluators._workers import in_parallel
 from evaluators.battles.planning import Meeting, Plan, ScriptOptions, Task, make_plan
 from evaluators.battles.prompt_files import Prompt
 from prompt_formats.conversation import Conversation
@@ -144,12 +145,7 @@ class _Answering:
         # Prompts of like length share a batch of a local engine.
         waiting = iter(sorted(tasks, key=lambda task: -sum(map(len, task.prompt.turns))))
         places = min(len(tasks), int(getattr(engine, "job_places", PLACES)))
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(places):
-                    group.create_task(self._work(engine, waiting))
-        except* Exception as broken:  # noqa: BLE001  # raised as it is: a group says less
-            raise _first(broken) from None
+        await in_parallel(lambda: self._work(engine, waiting), places)
         return self._failures
 
     async def _work(self, engine: Engine, waiting: Iterable[Task]) -> None:
@@ -175,14 +171,6 @@ class _Answering:
     def _failure(self, task: Task, error: EngineError) -> Failure:
         log.warning("%s: prompt %s: %s: %s", self._name, task.prompt.id, error.kind, error)
         return Failure(self._name, task.prompt.id, error.kind, str(error))
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first single exception of a group: what a caller can name in an `except`."""
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
 
 
 async def _converse(engine: Engine, task: Task, seconds: float) -> ScriptAnswer:
