@@ -4,12 +4,13 @@ row with the weight of each."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from results.leaderboard_query import BoardQuery, By
 from results.leaderboard_style import COVARIATES, covariates, style_columns, style_tables
@@ -22,12 +23,11 @@ from results.ratings import (
 )
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from results.store import Store
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Columns = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 
 SAME_MODEL = "same_model"
 """Exclusion reason of battles between two versions of one model, where versions are merged."""
@@ -38,7 +38,11 @@ NO_TEXT = "no_text"
 
 _CODES = " ".join(f"WHEN '{verdict}' THEN {code}" for verdict, code in OUTCOME.items())
 OUTCOME_SQL = f"(CASE verdict {_CODES} END)::TINYINT"
-_ELO_CHUNK = 500_000
+# The last letter tells verdicts apart; comparing texts takes DuckDB several times as long for each row.
+_LETTER_SQL = "ascii(right(verdict, 1))"
+_OUTCOME_OF = np.zeros(128, np.uint8)
+_OUTCOME_OF[[ord(verdict[-1]) for verdict in OUTCOME]] = list(OUTCOME.values())
+_NO_IMPORT_RUNS = "(SELECT count(*) FROM imports WHERE state = 'running') = 0"
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,14 @@ class Filter:
     params: tuple[object, ...]
 
     @classmethod
-    def of(cls, query: BoardQuery, *, times: bool = True) -> Filter:
-        """The conditions of a query on `comparisons`, or without `times` on `pair_counts`, whose other
-        columns have the same names."""
+    def of(cls, query: BoardQuery, *, times: bool = True, sources: bool = True) -> Filter:
+        """The conditions of a query on `comparisons`; without `times` on `pair_counts` and without `sources` on
+        `votes`, whose other columns have the same names."""
         wanted = {
-            "source = ?": None if query.source == "all" else query.source,
+            "source = ?": None if query.source == "all" or not sources else query.source,
             "category = ?": query.category,
             "language = ?": query.language,
-            "judge = ?": query.judge,
+            "judge = ?": query.judge if sources else None,
             "time >= ?": query.since if times else None,
             "time < ?": query.until if times else None,
         }
@@ -123,26 +127,67 @@ def select(store: Store, query: BoardQuery) -> Selected:
     return _from_rows(store, query, excluded) if query.needs_rows else _from_counts(store, query, excluded)
 
 
-def history(store: Store, query: BoardQuery, selected: Selected) -> Iterator[tuple[Ints, Ints, Ints]]:
+def history(store: Store, query: BoardQuery, selected: Selected) -> Iterator[Columns]:
     """The selected comparisons in (time, seq) order, as chunks of model indices and outcome codes."""
+    columns = f"version_a, version_b, {_LETTER_SQL} AS letter, time"
+    table = read_comparisons(store, query, columns)
+    batches = table.to_batches()
+    # Votes lie almost always in the order in which they came: looking costs less than sorting, and where no two
+    # have the same time, their sequence numbers need not be read.
+    if not _in_order(batches):
+        table = read_comparisons(store, query, f"{columns}, seq")
+        when, seq = (values_of(table, name) for name in ("time", "seq"))
+        batches = table.take(np.lexsort((seq, when.view(np.int64)))).to_batches()
+    # Once per version rather than once per comparison; -1 is a version that came in the meantime.
+    groups = selected.groups.of_version
+    place = np.where(np.isin(groups, selected.present), np.searchsorted(selected.present, groups), -1)
+    place = place.astype(np.int32)
+    for batch in batches:
+        versions = [values_of(batch, name) for name in ("version_a", "version_b")]
+        if any(len(each) and each.max() >= len(place) for each in versions):
+            batch = batch.filter(pa.array(np.maximum(*versions) < len(place)))
+            versions = [values_of(batch, name) for name in ("version_a", "version_b")]
+        a, b = (place[each] for each in versions)
+        outcome = _OUTCOME_OF[values_of(batch, "letter")]
+        rated = (a != b) & (a >= 0) & (b >= 0)
+        yield (a, b, outcome) if rated.all() else (a[rated], b[rated], outcome[rated])
+
+
+def read_comparisons(store: Store, query: BoardQuery, columns: str, end: str = "") -> pa.Table:
+    """`columns` of the counted comparisons that a query selects, which `comparisons` and `votes` both have."""
+    if query.source == "human" and query.judge is None:
+        # While no import runs (looked up in the same snapshot) all votes are visible, and the table itself is read
+        # in half the time of the view.
+        chosen = Filter.of(query, sources=False)
+        table = store.query(
+            f"SELECT {columns} FROM votes WHERE excluded IS NULL AND {_NO_IMPORT_RUNS}{chosen.sql} {end}",  # noqa: S608
+            chosen.params,
+        )
+        if table.num_rows:
+            return table
     chosen = Filter.of(query)
-    table = store.query(
-        f"SELECT version_a, version_b, {OUTCOME_SQL} AS outcome, epoch_us(time) AS time, seq "  # noqa: S608
-        f"FROM comparisons WHERE excluded IS NULL{chosen.sql} AND greatest(version_a, version_b) < ?",
-        (*chosen.params, len(selected.groups.of_version)),  # none of a model that came in the meantime
+    return store.query(
+        f"SELECT {columns} FROM comparisons WHERE excluded IS NULL{chosen.sql} {end}",  # noqa: S608
+        chosen.params,
     )
-    # Votes come almost in order: NumPy sorts such columns several times faster than DuckDB sorts all of them.
-    time, seq = ints(table, "time"), ints(table, "seq")
-    later = np.diff(time)
-    if not ((later > 0) | ((later == 0) & (np.diff(seq) > 0))).all():
-        table = table.take(np.lexsort((seq, time)))
-    # Once per version rather than once per comparison.
-    place = np.searchsorted(selected.present, selected.groups.of_version)
-    for start in range(0, table.num_rows, _ELO_CHUNK):
-        part = table.slice(start, _ELO_CHUNK)
-        a, b = (place[ints(part, column)] for column in ("version_a", "version_b"))
-        apart = a != b
-        yield a[apart], b[apart], ints(part, "outcome")[apart]
+
+
+def _in_order(batches: Sequence[pa.RecordBatch]) -> bool:
+    """Whether each time is later than the one before."""
+    last: Any = None
+    for batch in batches:
+        time = values_of(batch, "time")
+        if not len(time):
+            continue
+        if (last is not None and time[0] <= last) or (time[1:] <= time[:-1]).any():
+            return False
+        last = time[-1]
+    return True
+
+
+def values_of(table: pa.Table | pa.RecordBatch, name: str) -> npt.NDArray[Any]:
+    """A column without nulls as NumPy has its type, without a copy where there is one chunk."""
+    return np.asarray(table.column(name).to_numpy())
 
 
 def ints(table: pa.Table, column: str) -> Ints:
@@ -160,23 +205,20 @@ def _excluded(store: Store, chosen: Filter) -> dict[str, int]:
 
 
 def _from_counts(store: Store, query: BoardQuery, excluded: dict[str, int]) -> Selected:
-    windowed = query.since is not None or query.until is not None
-    chosen = Filter.of(query, times=windowed)
     judges = ", source = 'judge' AS judged" if query.judge_weight is not None else ""
-    # Outcomes are told from verdicts once per group, not once per row; and NumPy sums the kept counts up in less
-    # time than another GROUP BY takes.
-    counted = (
-        f"(SELECT version_a, version_b, verdict, source, count(*) AS n FROM comparisons "  # noqa: S608
-        f"WHERE excluded IS NULL{chosen.sql} GROUP BY ALL)"
-        if windowed
-        else f"pair_counts WHERE n > 0{chosen.sql}"
-    )
-    table = store.query(
-        f"SELECT version_a, version_b, {OUTCOME_SQL} AS outcome, n{judges} FROM {counted}",  # noqa: S608
-        chosen.params,
-    )
+    columns = f"version_a, version_b, {_LETTER_SQL} AS letter{judges}"
+    if query.since is not None or query.until is not None:
+        by = f"GROUP BY version_a, version_b, verdict{', source' if judges else ''}"
+        table = read_comparisons(store, query, f"{columns}, count(*) AS n", by)
+    else:
+        chosen = Filter.of(query, times=False)
+        # NumPy sums the kept counts up in less time than another GROUP BY takes.
+        table = store.query(
+            f"SELECT {columns}, n FROM pair_counts WHERE n > 0{chosen.sql}",  # noqa: S608
+            chosen.params,
+        )
     groups = groups_of(store, query.by)  # after the counts, so that it has every version that they name
-    outcome, n = ints(table, "outcome"), ints(table, "n")
+    outcome, n = _OUTCOME_OF[values_of(table, "letter")], ints(table, "n")
     placed = _place(groups, ints(table, "version_a"), ints(table, "version_b"))
     apart = placed.apart
     if not apart.all():

@@ -9,35 +9,49 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from results.ratings.counts import Floats, Ints
+from results.ratings.counts import Floats
+
+Flags = npt.NDArray[np.bool_]
+Whole = npt.NDArray[Any]
+Walk = Callable[[Floats, Flags, Whole, Whole, Whole, Floats, float], None]
 
 WORTH_COMPILING = 100_000
 """Rows of one chunk from which on compiling (about a second, once for each installation) pays."""
 
 
-def walk(rating: Floats, a: Ints, b: Ints, points: Floats, step: float) -> None:
-    """Move `rating` (models,) by each comparison in order; `points` is what side a earned, times `step`."""
+def walk(
+    rating: Floats, seen: Flags, a: Whole, b: Whole, outcome: Whole, earned: Floats, step: float
+) -> None:
+    """Move `rating` (models,) by each comparison in order, and mark who was `seen`; `earned` is what side a earned
+    by each outcome code, times `step`."""
     for n in range(len(a)):
         i, j = a[n], b[n]
-        change = points[n] - step / (1.0 + math.exp(rating[j] - rating[i]))
+        seen[i] = True
+        seen[j] = True
+        change = earned[outcome[n]] - step / (1.0 + math.exp(rating[j] - rating[i]))
         rating[i] += change
         rating[j] -= change
 
 
-def walk_lists(rating: Floats, a: Ints, b: Ints, points: Floats, step: float) -> None:
+def walk_lists(
+    rating: Floats, seen: Flags, a: Whole, b: Whole, outcome: Whole, earned: Floats, step: float
+) -> None:
     """`walk` for the interpreter, which is several times faster on lists of its own numbers."""
+    seen[a] = True
+    seen[b] = True
     exp, values = math.exp, rating.tolist()
-    for i, j, earned in zip(a.tolist(), b.tolist(), points.tolist(), strict=True):
+    for i, j, points in zip(a.tolist(), b.tolist(), earned[outcome].tolist(), strict=True):
         x = values[i]
         y = values[j]
-        change = earned - step / (1.0 + exp(y - x))
+        change = points - step / (1.0 + exp(y - x))
         values[i] = x + change
         values[j] = y - change
     rating[:] = np.asarray(values)
 
 
-def fastest(rows: int) -> Callable[[Floats, Ints, Ints, Floats, float], None]:
+def fastest(rows: int) -> Walk:
     """The fastest way to walk a chunk of `rows` comparisons."""
     compiled = _compiled() if rows >= WORTH_COMPILING else None
     return compiled or walk_lists

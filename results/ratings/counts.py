@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ class PairCounts:
         Raises ValueError for an index or code out of range, a negative or non-finite count or weight, or a
         model compared with itself.
         """
-        a_, b_, outcome_ = _indices(a, b, outcome, models)
+        a_, b_, outcome_ = (each.astype(np.int64) for each in checked(a, b, outcome, models))
         size, shape = models * models * 3, (models, models, 3)
         flat = (a_ * models + b_) * 3 + outcome_
         n = None if count is None else _nonnegative("count", count, len(a_))
@@ -96,10 +96,12 @@ class PairCounts:
         return PairCounts(cells, cells if self.squares is self.cells else self.squares[keep])
 
 
-def _indices(
+def checked(
     a: npt.ArrayLike, b: npt.ArrayLike, outcome: npt.ArrayLike, models: int
-) -> tuple[Ints, Ints, Ints]:
-    a_, b_, outcome_ = (np.asarray(column, dtype=np.int64) for column in (a, b, outcome))
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Columns of comparisons as arrays of whole numbers of the width they have. Raises ValueError as `PairCounts.of`
+    does."""
+    a_, b_, outcome_ = (_whole(column) for column in (a, b, outcome))
     if not a_.shape == b_.shape == outcome_.shape or a_.ndim != 1:
         raise ValueError("a, b and outcome must be one-dimensional and of one length")
     if len(a_) and (min(a_.min(), b_.min()) < 0 or max(a_.max(), b_.max()) >= models):
@@ -109,6 +111,11 @@ def _indices(
     if (a_ == b_).any():
         raise ValueError("a model cannot be compared with itself")
     return a_, b_, outcome_
+
+
+def _whole(column: npt.ArrayLike) -> npt.NDArray[Any]:
+    array = np.asarray(column)
+    return array if array.dtype.kind in "iu" else array.astype(np.int64)
 
 
 def _nonnegative(name: str, values: npt.ArrayLike, length: int) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from results.ratings._fast import fastest
-from results.ratings.counts import Floats, _indices
+from results.ratings.counts import Floats, checked
 
 Columns = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
 
@@ -36,14 +36,12 @@ def elo(
     # Ratings are kept in units of scale/ln(base) around zero: then an update is one exp and no power.
     unit = scale / math.log(base)
     step = k / unit
-    win, tie, loss = step, step / 2, 0.0
+    earned = np.array([step, step / 2, 0.0])
     rating = np.zeros(models)
     seen = np.zeros(models, dtype=bool)
     for columns in chunks:
-        a, b, outcome = _indices(*columns, models)
-        seen[a] = True
-        seen[b] = True
-        fastest(len(a))(rating, a, b, np.array([win, tie, loss])[outcome], step)
+        a, b, outcome = checked(*columns, models)
+        fastest(len(a))(rating, seen, a, b, outcome, earned, step)
     return np.where(seen, initial + unit * rating, np.nan)
 
 

@@ -42,21 +42,25 @@ _VOTERS = """
     FROM staged_rows WHERE voter_id IS NOT NULL
     ON CONFLICT DO NOTHING
 """
+# Not ON CONFLICT DO NOTHING, which inserts rows in the order of a hash table: leaderboards that follow time read rows
+# that lie in the order of seq without sorting them.
 _VOTES = """
     INSERT INTO votes (id, battle_id, voter_id, verdict, version_a, version_b, category, language, seq, time,
                        changed_at, import_id)
-    SELECT id::UUID, battle_id::UUID, voter_id::UUID, verdict, version_a, version_b, category, language, seq,
+    SELECT id, battle_id::UUID, voter_id::UUID, verdict, version_a, version_b, category, language, seq,
            time, time, ?::UUID
-    FROM staged_rows ORDER BY seq
-    ON CONFLICT DO NOTHING
+    FROM (SELECT DISTINCT ON (id) * REPLACE (id::UUID AS id) FROM staged_rows ORDER BY seq) ANTI JOIN votes USING (id)
+    ORDER BY seq
 """
 _JUDGMENTS = """
     INSERT INTO judgments (id, battle_id, judge_key, verdict, version_a, version_b, category, language, seq,
                            time, import_id)
-    SELECT r.id::UUID, battle_id::UUID, g.judge_key, verdict, version_a, version_b, category, language, seq,
+    SELECT r.id, battle_id::UUID, g.judge_key, verdict, version_a, version_b, category, language, seq,
            time, ?::UUID
-    FROM staged_rows r JOIN judges g ON g.name = coalesce(r.judge, ?) ORDER BY seq
-    ON CONFLICT DO NOTHING
+    FROM (SELECT DISTINCT ON (id) * REPLACE (id::UUID AS id) FROM staged_rows ORDER BY seq) r
+    JOIN judges g ON g.name = coalesce(r.judge, ?)
+    ANTI JOIN judgments j ON j.id = r.id
+    ORDER BY seq
 """
 # The key is results.ids.item_id in SQL.
 _ITEMS = """
