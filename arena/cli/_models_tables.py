@@ -20,29 +20,25 @@ MARKS = {"yes": ("yes", "green"), "conditions": ("with conditions", "yellow"), "
 def roster_table(models: Sequence[ModelOverview]) -> Table:
     """One row a model."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in (
-        "model",
-        "where",
-        "parameters",
-        "on disk",
-        "quantised",
-        "licence",
-        "commercial use",
-        "aliases",
-    ):
-        table.add_column(column, justify="right" if column in ("parameters", "on disk") else "left")
+    table.add_column("model", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("on disk", justify="right", no_wrap=True)
+    for column in ("quantised", "licence", "commercial"):
+        table.add_column(column)
+    if any(model.aliases for model in models):
+        table.add_column("aliases")
     for model in models:
         facts = model.facts
-        table.add_row(
+        row = [
             Text(model.reference),
-            Text(_place(model)),
-            count(facts.parameters),
-            size(facts.bytes_on_disk),
+            Text(count(facts.parameters) or ("endpoint" if model.kind == "openai" else "")),
+            Text(size(facts.bytes_on_disk)),
             Text(facts.quantisation or ""),
             Text(model.licence or "not stated"),
             commercial(model.commercial.status),
             Text(", ".join(model.aliases)),
-        )
+        ]
+        table.add_row(*row[: len(table.columns)])
     return table
 
 
@@ -211,7 +207,9 @@ def _lineage(details: ModelDetails) -> Tree:
 
 
 def _link(reference: str, licence: str | None, known: bool) -> Text:
-    told = licence or "licence not stated" if known else "not known here"
+    told = licence or "licence not stated"
+    if not known:
+        told = f"not here, {licence}" if licence else "not known here"
     return Text.assemble(reference, (f"  {told}", "dim"))
 
 

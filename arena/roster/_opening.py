@@ -15,11 +15,9 @@ from arena.engines.sources import weights_digest
 from arena.engines.spec import ModelSpec
 from arena.roster._entries import Contestant, Roster
 from arena.roster._references import (
-    UnknownModel,
     contestant_of,
     current,
     enrol_version,
-    nearest_known,
     record_of,
     spec_of,
 )
@@ -134,11 +132,6 @@ def _spec_of_word(store: Store, data_dir: Path, word: str) -> ModelSpec:
     embedded = next((spec for spec in default_specs(data_dir) if spec.name == word), None)
     if embedded is not None:
         return embedded
-    if not _is_source(word):
-        raise UnknownModel(
-            f"'{word}' is no model, version or alias{nearest_known(store, word)}; nor is it a folder, a hub id such as "
-            "Qwen/Qwen3-0.6B, or openai:MODEL@BASE_URL"
-        )
     return with_base(store, data_dir, propose(store, data_dir, word, {})).spec
 
 
@@ -209,9 +202,3 @@ def _refresh(store: Store, data_dir: Path) -> dict[str, str]:
                 fresh.version.label,
             )
     return failed
-
-
-def _is_source(word: str) -> bool:
-    path = Path(word).expanduser()
-    is_hub_id = word.count("/") == 1 and not word.startswith((".", "/", "~")) and not word.endswith("/")
-    return word.startswith(("openai:", ".", "/", "~")) or path.exists() or is_hub_id

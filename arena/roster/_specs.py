@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -46,7 +47,10 @@ def spec_from_text(text: str) -> ModelSpec:
                 f"'{text}': write openai:MODEL@BASE_URL, for example openai:qwen3@http://localhost:8000/v1"
             )
         name = model.replace("/", "-")
-        return ModelSpec(name=name, kind="openai", source=model, base_url=url, api_key_env="OPENAI_API_KEY")
+        # A server of one's own needs no key; OpenAI's does, and says so where there is none.
+        needed = url.startswith("https://api.openai.com/") or bool(os.environ.get("OPENAI_API_KEY"))
+        key = "OPENAI_API_KEY" if needed else None
+        return ModelSpec(name=name, kind="openai", source=model, base_url=url, api_key_env=key)
     name = text.rstrip("/").rsplit("/", 1)[-1]
     if not name:
         raise ConfigError(

@@ -17,7 +17,7 @@ from arena.engines.base import EngineError
 from arena.engines.sources import resolve
 from arena.engines.spec import Example, ModelSpec
 from arena.roster._entries import Contestant
-from arena.roster._references import enrol_version, enter, find_known
+from arena.roster._references import UnknownModel, enrol_version, enter, find_known, nearest_known
 from arena.roster._specs import check_formats, explain, spec_from_text
 from arena.roster.cards import UnusableSource
 from arena.roster.inspection import inspect, read_adapter_config
@@ -56,10 +56,12 @@ def propose(
     names), `openai:MODEL@BASE_URL`, or an entry of the roster, of which this becomes a variant.
 
     Raises:
+        UnknownModel: the source is none of these.
         UnusableSource: files are missing or damaged, or an adapter's base cannot be found.
-        ConfigError: a field cannot be used, or nothing has this name.
+        ConfigError: a field cannot be used.
         EngineUnavailable: there is no such source, or it cannot be fetched.
     """
+    _require_source(store, source)
     given = {key: value for key, value in fields.items() if value is not None}
     adapter, weights = given.pop("adapter", None), source
     folder = _adapter_folder(store, data_dir, source)
@@ -136,6 +138,19 @@ def read_examples(path: Path) -> tuple[Example, ...]:
                 f"{path}: example {number} must have the texts `user` and `assistant` and nothing else"
             ) from None
     return tuple(examples)
+
+
+def _require_source(store: Store, source: str) -> None:
+    path = Path(source).expanduser()
+    if source.startswith("openai:") or path.exists() or find_known(store, source) is not None:
+        return
+    if source.startswith((".", "/", "~")) or source.endswith("/"):
+        raise UnusableSource(f"there is no folder or file {path}")
+    if source.count("/") != 1:
+        raise UnknownModel(
+            f"'{source}' is no model, version or alias{nearest_known(store, source)}; nor is it a folder, a hub id "
+            "such as Qwen/Qwen3-0.6B, or openai:MODEL@BASE_URL"
+        )
 
 
 def _adapter_folder(store: Store, data_dir: Path, source: str) -> str | None:

@@ -137,9 +137,9 @@ class Lineage:
         key = self._aliases.get(reference) or self._current.get(reference)
         if key is not None:
             return self._versions[key]
-        same = [v for v in self._versions.values() if reference in (v.model, v.spec.get("source"))]
-        plain = [v for v in same if v.spec.get("adapter") is None]
-        return max(plain or same, key=lambda version: version.version_key, default=None)
+        named = [version for version in self._versions.values() if version.model == reference]
+        same = named or [v for v in self._versions.values() if v.spec.get("source") == reference]
+        return max(same, key=_plainness, default=None)
 
     def parent_of(self, version: ModelVersion) -> str | None:
         """What a version says that it was made from: as its spec says, else as its card does."""
@@ -229,6 +229,14 @@ def load_licences() -> Licences:
     """What is known of licences."""
     text = Path(__file__).with_name("licences.yaml").read_text(encoding="utf-8")
     return Licences.model_validate(yaml.safe_load(text))
+
+
+def _plainness(version: ModelVersion) -> tuple[bool, bool, bool, int]:
+    """Of several versions on one source, the weights as they are come first, then the newest."""
+    spec = version.spec
+    framed = bool(spec.get("system_prompt") or spec.get("few_shot"))
+    quantised = spec.get("quantisation", "none") != "none"
+    return spec.get("adapter") is None, not quantised, not framed, version.version_key
 
 
 def _named(name: str, model: str, kind: Literal["licence", "data"]) -> Reason:

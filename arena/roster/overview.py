@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from arena.roster._references import UnknownModel, nearest_known
-from arena.roster.licences import CommercialUse, Lineage
+from arena.roster.licences import CommercialUse, Lineage, load_licences
 from results.records import ModelVersion
 from results.store import Store
 from results.store.aliases import AliasChange, alias_history, aliases, find_version
@@ -57,7 +57,8 @@ class VersionChange(_Shown):
 
 
 class Ancestor(_Shown):
-    """A link of a model's lineage; `known` is False for a parent that the store knows by name alone."""
+    """A link of a model's lineage; `known` is False for a parent that the store knows by name
+    alone."""
 
     reference: str
     known: bool
@@ -113,7 +114,7 @@ def details(store: Store, reference: str) -> ModelDetails:
             Ancestor(
                 reference=each if isinstance(each, str) else each.label,
                 known=not isinstance(each, str),
-                licence=None if isinstance(each, str) else lineage.licence_of(each),
+                licence=_published(each) if isinstance(each, str) else lineage.licence_of(each),
             )
             for each in chain
         ),
@@ -173,6 +174,11 @@ def _overview(
         aliases=names.get(version.version_key, ()),
         created_at=version.created_at,
     )
+
+
+def _published(hub_id: str) -> str | None:
+    licence = load_licences().of_model(hub_id)
+    return None if licence is None else licence.id
 
 
 def _alias_names(store: Store) -> dict[int, tuple[str, ...]]:

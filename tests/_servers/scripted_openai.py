@@ -122,6 +122,13 @@ def seen(model: str) -> dict[str, Any]:
     }
 
 
+@app.get("/v1/models")
+def models() -> dict[str, Any]:
+    listed = {"english:listed": {"max_model_len": 4096}, "korean:listed": {}, "fails:listed": {}}
+    data = [{"id": model, "object": "model", "created": 1, "owned_by": "x", **more} for model, more in listed.items()]
+    return {"object": "list", "data": data}
+
+
 def echoed(text: str) -> dict[str, Any]:
     """The prompt and one token more, with log-probabilities: a word's is minus a tenth of its length. Like a model's,
     tokens depend on what stands before them in the text, and "Rome" is never the likeliest."""
