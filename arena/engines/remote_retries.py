@@ -94,7 +94,7 @@ class Tries:
         return self._backoff(count)
 
     def _backoff(self, count: int) -> float:
-        longest = min(self._policy.longest_wait, self._policy.first_wait * 2.0 ** (count - 1))
+        longest = min(self._policy.longest_wait, self._policy.first_wait * 2.0 ** min(count - 1, 60))
         return longest * random.uniform(0.5, 1.0)  # noqa: S311
 
     def _another_is_ready(self) -> bool:
