@@ -78,7 +78,7 @@ def decide(
         record_outcomes(store, name, run_id, found[begin : begin + _BATCH])
     settle(store, name)
     finish_judge_run(store, run_id, "done")
-    statuses = Counter(outcome.status for outcome in found)
+    statuses: Counter[str] = Counter(outcome.status for outcome in found)
     return JuryReport(name, tuple(sitting), tuple(sorted(set(jurors) & unusable)), dict(statuses), unanimous)
 
 

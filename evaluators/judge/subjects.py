@@ -100,16 +100,22 @@ def _with(found: Selection, name: str, value: str | None) -> Selection:
     match name, value:
         case "all", None:
             return found
-        case (("unjudged" | "voted"), None):
-            return replace(found, **{name: True})
+        case "unjudged", None:
+            return replace(found, unjudged=True)
+        case "voted", None:
+            return replace(found, voted=True)
         case _, None | "":
             pass
         case "run", str(run):
             return replace(found, run=UUID(run))
         case "id", str(id_):
             return replace(found, ids=(*found.ids, UUID(id_)))
-        case (("category" | "language" | "mode"), str(wanted)):
-            return replace(found, **{name: wanted})
+        case "category", str(category):
+            return replace(found, category=category)
+        case "language", str(language):
+            return replace(found, language=language)
+        case "mode", str(mode):
+            return replace(found, mode=mode)
         case "model", str(model):
             return replace(found, models=(*found.models, model))
         case "limit", str(number):
