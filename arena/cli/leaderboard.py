@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
+from arena.cli._leaderboard_more import changes_table, chosen_columns, commercial_names, facts_cells
 from arena.cli._leaderboard_notes import advice_for, notes_of
 from arena.cli._leaderboard_tables import (
     against_table,
@@ -59,6 +60,9 @@ def leaderboard(
         list[str] | None,
         typer.Option("--models", help="Show only this model (its ranks stay those of all); may be repeated."),
     ] = None,
+    commercial: Annotated[
+        bool, typer.Option("--commercial", help="Show only models that may be used commercially.")
+    ] = False,
     since: Annotated[
         str | None, typer.Option(help="Only comparisons from this time on (2026-03-31, UTC).")
     ] = None,
@@ -99,9 +103,24 @@ def leaderboard(
     compare_source: Annotated[
         SourceFilter | None, typer.Option(help="Show the difference to this source (people against judges).")
     ] = None,
+    against_time: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Show how ratings and ranks changed since this time (UTC)."),
+    ] = None,
     over_time: Annotated[
         int | None, typer.Option(metavar="N", help="Show ratings at N times.", min=2, max=1000)
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Show also: win-rate, licence, size, quantisation, parent, cost, speed, or all. Blank: not known.",
+        ),
+    ] = None,
+    commercial: Annotated[
+        bool,
+        typer.Option("--commercial", help="Only models whose licences (and parents') allow commercial use."),
+    ] = False,
     format_: Annotated[
         Format | None, typer.Option("--format", help="How to print (default: a table, or as --out is named).")
     ] = None,
@@ -115,8 +134,16 @@ def leaderboard(
     kind = _format(format_, out, as_json)
     if judge is not None and source == "human":
         raise BadInput("--judge selects a judge's verdicts; add --source judge")
-    if sum(view is not None for view in (against, compare_source, over_time)) > 1:
-        raise BadInput("--against, --compare-source and --over-time are different views: use one at a time")
+    views = {
+        "--against": against, "--compare-source": compare_source, "--over-time": over_time,
+        "--against-time": against_time,
+    }  # fmt: skip
+    asked = [name for name, view in views.items() if view is not None]
+    if len(asked) > 1:
+        raise BadInput(f"{' and '.join(asked)} are different views: use one at a time")
+    shown = _Shown(tuple(chosen_columns(columns or ())), commercial)
+    if asked and (shown.columns or commercial):
+        raise BadInput(f"--columns and --commercial are for the leaderboard itself, not for {asked[0]}")
     query = _query(
         method=method,
         source=source,
@@ -143,11 +170,31 @@ def leaderboard(
             f"there is no data directory {data}. Name the right one with --data, or begin one: "
             "`arena serve` to vote, `arena votes import FILE` for votes you have"
         )
-    view, advice = _view(data, query, against, compare_source, over_time)
+    if commercial and (against, compare_source, over_time) != (None, None, None):
+        raise BadInput("--commercial goes with the plain leaderboard")
+    view, advice = _view(data, query, against, compare_source, over_time, commercial)
     if kind != "table" or view.rows:
         _put(view, kind, out)
     if advice:
         console.print(advice, highlight=False, markup=False)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What the leaderboard itself shows beside ratings, and whether only what may be used commercially."""
+
+    columns: tuple[str, ...]
+    commercial: bool
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Which view is asked for: at most one is not None."""
+
+    against: str | None
+    compare_source: SourceFilter | None
+    over_time: int | None
+    against_time: datetime | None
 
 
 @dataclass(frozen=True)
@@ -167,6 +214,7 @@ def _view(
     opponent: str | None,
     compare_source: SourceFilter | None,
     points: int | None,
+    commercial: bool,
 ) -> tuple[_View, str]:
     """The view that is asked for, and what to do where it is empty."""
     from results.leaderboard import UnknownModel, rate
@@ -185,6 +233,8 @@ def _view(
                 view = _difference_view(store, rated, compare_source)
             elif points is not None:
                 view = _history_view(store, query, points)
+            elif commercial:
+                view, advice = _commercial_view(store, rated)
             else:
                 view = _board_view(rated)
             return view, advice
@@ -196,16 +246,62 @@ def _view(
         raise WorkFailed(str(error)) from error
 
 
-def _board_view(rated: Rated) -> _View:
+def _board_view(store: Store, rated: Rated, shown: _Shown) -> _View:
     from results.leaderboard import LeaderboardRow
+    from results.leaderboard_facts import row_facts, show_only, with_facts
 
-    board = rated.board
+    board, notes = rated.board, []
+    if shown.commercial:
+        names, others = commercial_names(store, rated)
+        board = show_only(rated, names)
+        notes = [
+            f"{others} of {others + len(names)} models are not shown: their licences do not allow commercial use, "
+            "or are not known (`arena models show NAME` says why)."
+        ]
+    kind: type[LeaderboardRow] = LeaderboardRow
+    rows: Sequence[LeaderboardRow] = board.models
+    cells: list[dict[str, str]] = []
+    if shown.columns:
+        facts = row_facts(store, rated)
+        kind, rows = with_facts(board.models, facts, shown.columns)
+        cells = [facts_cells(facts[row.model], shown.columns) for row in board.models]
 
     def tables(width: int, fancy: bool) -> list[Table]:
         style = [style_table(board.style, board.level or 0)] if board.style else []
-        return [board_table(board, width, fancy=fancy), *style]
+        return [board_table(board, width, fancy=fancy, more=cells), *style] if board.models else style
 
-    return _View(board.model_dump(mode="json"), LeaderboardRow, board.models, tables, notes_of(board))
+    data = board.model_dump(mode="json")
+    if shown.columns:
+        data["models"] = _dumped(rows)
+    return _View(data, kind, rows, tables, [*notes, *notes_of(board)])
+
+
+def _changes_view(store: Store, query: BoardQuery, time: datetime) -> _View:
+    from results.leaderboard_changes import RatingChange, changes_since
+
+    try:
+        now, then, rows = changes_since(store, query, time)
+    except ValueError as error:
+        raise BadInput(f"--against-time: {error}") from None
+    known = {row.model for row in rows}
+    new = [row.model for row in now.board.models if row.rating is not None and row.model not in known]
+    when = f"{time:%Y-%m-%d %H:%M}"
+    notes = [
+        f"{then.board.votes:,} comparisons then, {now.board.votes:,} now. Models rated at both times, moved to one mean; "
+        f"{sum(row.clear for row in rows)} of {len(rows)} changed clearly."
+        if rows
+        else f"Fewer than two models were rated before {when} and are rated now."
+    ]
+    if new:
+        notes.append(f"Rated since then: {', '.join(new)}.")
+    return _View(
+        {"since": time.isoformat(), "votes_then": then.board.votes, "votes_now": now.board.votes,
+         "models": _dumped(rows), "new": new},
+        RatingChange,
+        rows,
+        lambda width, fancy: [changes_table(rows, when, query.level)],
+        notes,
+    )  # fmt: skip
 
 
 def _against_view(rated: Rated, opponent: str) -> _View:

@@ -66,8 +66,8 @@ def list_models(
         console.print("No model is on the roster. `arena models add SOURCE` puts one there.", highlight=False)
     for model in left_out:
         reason = next((r for r in model.commercial.reasons if r.status == model.commercial.status), None)
-        told = reason.text() if reason else model.commercial.status
-        console.print(f"left out: {model.reference}: {told}", highlight=False, markup=False)
+        told = reason.text() if reason else f"{model.reference}: {model.commercial.status}"
+        console.print(f"left out: {told}", highlight=False, markup=False)
     for name, why in failed.items():
         console.print(f"cannot be used: {name}: {why}", highlight=False, markup=False)
 

@@ -224,6 +224,19 @@ def commercial_uses(store: Store, version_keys: Iterable[int]) -> dict[int, Comm
     return {key: lineage.commercial_use(key) for key in version_keys}
 
 
+def commercial_names(store: Store) -> set[str]:
+    """The versions (`name@3`) that may be used commercially, and the models all of whose versions may."""
+    lineage = Lineage(store)
+    allowed: dict[str, list[bool]] = {}
+    labels = set()
+    for version in store.model_versions():
+        verdict = lineage.commercial_use(version.version_key).allowed
+        allowed.setdefault(version.model, []).append(verdict)
+        if verdict:
+            labels.add(version.label)
+    return labels | {model for model, verdicts in allowed.items() if all(verdicts)}
+
+
 @lru_cache(maxsize=1)
 def load_licences() -> Licences:
     """What is known of licences."""

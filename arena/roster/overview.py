@@ -67,7 +67,7 @@ class Ancestor(_Shown):
 
 class ModelDetails(_Shown):
     """One model in full. `lineage` begins with the version itself and goes up; `children` were made from it;
-    `alias_changes` are all of its model's."""
+    `alias_changes` are those of every alias that its model ever had."""
 
     overview: ModelOverview
     spec: dict[str, Any]
@@ -98,6 +98,8 @@ def details(store: Store, reference: str) -> ModelDetails:
     current = {entry.version.version_key for entry in standing}
     keys = {each.version_key for each in versions}
     chain = list(lineage.chain(version.version_key))
+    history = alias_history(store)
+    own = {each.alias for each in history if each.version is not None and each.version.version_key in keys}
     return ModelDetails(
         overview=_overview(version, standing, lineage, _alias_names(store)),
         spec=version.spec,
@@ -119,11 +121,7 @@ def details(store: Store, reference: str) -> ModelDetails:
             for each in chain
         ),
         children=tuple(child.label for child in lineage.children(version.version_key)),
-        alias_changes=tuple(
-            change
-            for change in alias_history(store)
-            if change.version is not None and change.version.version_key in keys
-        ),
+        alias_changes=tuple(change for change in history if change.alias in own),
     )
 
 

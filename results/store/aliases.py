@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -17,6 +18,9 @@ from results.store.roster import Rollback
 
 if TYPE_CHECKING:
     from results.store._store import Store
+
+
+NAME = r"^[^\s@/:][^@/:\n]{0,119}$"
 
 
 class Alias(Record):
@@ -40,7 +44,7 @@ class AliasChange(Record):
 class SetAlias(Record):
     """Let `alias` stand for a version, or for none."""
 
-    alias: str = Field(min_length=1, max_length=120, pattern=r"^[^\s@/:][^@/:\n]*$")
+    alias: str = Field(pattern=NAME)
     version_key: int | None
 
 
@@ -69,8 +73,10 @@ class Found(Record):
 def set_alias(store: Store, alias: str, version_key: int) -> Alias:
     """Let the alias stand for a version from now on; readers see the old one or the new one, nothing between.
 
-    Raises BadWrite where a model has this name, or there is no such version.
+    Raises BadWrite where a model has this name, it is no name for an alias, or there is no such version.
     """
+    if not re.fullmatch(NAME, alias):
+        raise BadWrite(f"'{alias}' cannot be an alias: take up to 120 characters without '@', '/' or ':'")
     stored = store.perform(SET_ALIAS, SetAlias(alias=alias, version_key=version_key))
     if stored is None:
         raise BadWrite(f"the alias '{alias}' was removed by somebody else at the same moment")
