@@ -76,11 +76,13 @@ class RunningAnswer:
     async def follow(self) -> AsyncGenerator[Answer]:
         """The answer as it grows, a few times a second, at last the whole. Ends the answer if it is left early."""
         try:
-            while not self._answer.over:
+            last = False
+            while not last:
                 await self._changed.wait()
                 self._changed.clear()
+                last = self._answer.over
                 yield self._answer
-                if not self._answer.over:
+                if not last:
                     await asyncio.sleep(1 / UPDATES_PER_SECOND)
             await self._task  # an error that is no EngineError is a fault of ours, and raised here
         finally:
