@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 
@@ -106,6 +106,23 @@ class StoreSettings(_Section):
     keep_backups: int = Field(default=14, ge=1)
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+Amount = Annotated[ByteSize, Field(gt=1)]
+
+
+class EngineSettings(_Section):
+    """What local models may take of the machine: a share (0.5) or an amount ("10GiB"). Not set: most of it.
+
+    Models named in `pinned` are never unloaded for others. `dtype` "float32" makes answers that share a batch equal
+    to those made alone.
+    """
+
+    memory_budget: Share | Amount | None = None
+    gpu_memory_budget: Share | Amount | None = None
+    pinned: tuple[str, ...] = ()
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+
 class Settings(BaseSettings):
     """All settings. `models` are roster entries as tables; `arena.roster` makes model specs of them."""
 
@@ -116,6 +133,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     battle: BattleSettings = BattleSettings()
     matchmaking: MatchmakingSettings = MatchmakingSettings()
+    engines: EngineSettings = EngineSettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()

@@ -120,7 +120,6 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     from arena.cli._serving import DrainingServer, backups_by_schedule
     from arena.engines.observed import ObservedEngine, Telemetry
     from arena.engines.pool import EnginePool
-    from arena.engines.remote import Remotes
     from arena.matchmaking import policy_from
     from arena.roster import needs_embedded, open_roster
     from arena.web._frame import PageContext
@@ -133,7 +132,7 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
         store = await asyncio.to_thread(open_store, data)
     except StoreError as error:
         raise WorkFailed(str(error)) from None
-    pool = EnginePool(data, remotes=Remotes.from_settings(settings, data / "formats"))
+    pool = await asyncio.to_thread(EnginePool.from_settings, settings, data, store, "`arena serve`")
     telemetry = Telemetry()
     request_log = RequestLog(data / "logs", settings.log) if settings.log.requests else None
 
@@ -205,7 +204,11 @@ async def _load(pool: EnginePool, roster: Roster, readiness: Readiness) -> None:
         begun = time.monotonic()
         try:
             engine = await asyncio.to_thread(pool.get, contestant.spec)
-            if isinstance(engine, LocalEngine):
+            if not await asyncio.to_thread(pool.fits, contestant.spec):
+                console.print(
+                    f"  {name}: loaded when it is asked (the memory budget is in use)", highlight=False
+                )
+            elif isinstance(engine, LocalEngine):
                 ready = await engine.load()
                 figures = f"{ready.dtype} on {ready.device}, {ready.memory / 2**20:.0f} MiB"
                 console.print(

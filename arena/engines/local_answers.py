@@ -15,15 +15,19 @@ import torch
 from arena.engines.base import FinishReason, Token, TokenLogprob
 from arena.engines.local_adapters import CannotAttach
 from arena.engines.local_decode import Decoder, Sequence, Step
-from arena.engines.local_model import LoadedModel
+from arena.engines.local_model import LoadedModel, free_memory
 from arena.engines.local_prompt import CannotRender, Rendered, encode_text, render
 from arena.engines.local_sampling import TokenSampler, effective
 from arena.engines.local_score import DoesNotFit, ScoringJob, score_batch, scoring_job
+from arena.engines.memory import in_words
 from arena.engines.protocol import Delta, Ended, FromWorker, Refused, Scored, ScoreMany, Start, Started
 from arena.engines.text_stream import TextDecoder
 from prompt_formats import OverBudget, ResponseParser
 
 log = logging.getLogger("arena.worker")
+
+LONG_ANSWER_SHARE = 0.8
+"""Of the free memory; what one answer that is longer than planned may take."""
 
 
 class _Refuse(Exception):
@@ -139,6 +143,7 @@ class Answers:
             logprobs=message.logprobs,
             stop_ids=rendered.stop_ids,
         )
+        self._refuse_without_memory(sequence.longest)
         tokenizer = self._loaded.tokenizer
         self._answers[message.id] = _Answer(
             sequence=sequence,
@@ -168,6 +173,18 @@ class Answers:
             )
         )
         self._decoder.add(sequence)
+
+    def _refuse_without_memory(self, tokens: int) -> None:
+        """Refuse what is longer than memory was set aside for, unless there is enough all the same."""
+        if tokens <= self._loaded.cache_tokens:
+            return
+        need, free = tokens * self._loaded.token_bytes, free_memory(self._loaded.device)
+        if need > LONG_ANSWER_SHARE * free:
+            raise _Refuse(
+                "over_context",
+                f"prompt and answer of up to {tokens:,} tokens need {in_words(need)} of memory for their keys and "
+                f"values, and {in_words(free)} are free. Shorten the conversation or ask for fewer tokens.",
+            )
 
     def _attached(self, path: Path | None) -> str | None:
         if path is None:

@@ -17,8 +17,8 @@ from transformers.cache_utils import Cache, DynamicCache
 from arena.engines.local_cache import join, keep_rows, new_cache
 from arena.engines.local_model import LoadedModel
 from arena.engines.local_sampling import TokenSampler
+from arena.engines.memory import MOST_ROWS
 
-MOST_ROWS = 32
 PIECE = {"cpu": 256, "cuda": 8192, "mps": 1024}
 """Prompt tokens read in one go: as many as keep the pause of the rows that are decoding short."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.metadata
 import inspect
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GgufConfig
 
 from arena.engines.local_adapters import Adapters
+from arena.engines.memory import CACHE_GROWTH, PLANNED_TOKENS
 from arena.engines.protocol import WorkerConfig
 
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
@@ -32,8 +36,8 @@ class LoadedModel:
     """A causal language model in memory, with what decoding needs to know of it.
 
     `stop_ids` end an answer. `joinable` says whether rows of different lengths can share a batch (attention
-    caches can be padded, recurrent states cannot). `cache_tokens` is how many tokens of all rows together the
-    free memory can hold the keys and values of.
+    caches can be padded, recurrent states cannot). `cache_tokens` is how many tokens of all rows together
+    memory is set aside for, `token_bytes` what the keys and values of one take.
     """
 
     model: Any
@@ -48,6 +52,7 @@ class LoadedModel:
     trims_logits: bool
     memory: int
     cache_tokens: int
+    token_bytes: int
 
 
 def load(config: WorkerConfig, progress: Callable[[str], None]) -> LoadedModel:
@@ -71,6 +76,8 @@ def load(config: WorkerConfig, progress: Callable[[str], None]) -> LoadedModel:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     generation = model.generation_config
+    token_bytes = _token_bytes(model.config, dtype)
+    _give_back_freed_memory()
     return LoadedModel(
         model=model,
         adapters=Adapters(model),
@@ -83,7 +90,8 @@ def load(config: WorkerConfig, progress: Callable[[str], None]) -> LoadedModel:
         joinable=_joinable(model),
         trims_logits="logits_to_keep" in inspect.signature(model.forward).parameters,
         memory=int(model.get_memory_footprint()),
-        cache_tokens=_cache_tokens(model.config, dtype, device),
+        cache_tokens=_cache_tokens(token_bytes, device),
+        token_bytes=token_bytes,
     )
 
 
@@ -183,6 +191,13 @@ def _model(
     return model if model.device.type == device.type else model.to(device)
 
 
+def _give_back_freed_memory() -> None:
+    """Loading and quantising free hundreds of MB that the C library would keep for itself."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # a C library other than glibc has no such call
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 def _cpu_flags() -> set[str]:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -191,14 +206,24 @@ def _cpu_flags() -> set[str]:
     return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
 
 
-def _cache_tokens(config: Any, dtype: torch.dtype, device: torch.device) -> int:
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free where `device` computes."""
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free
+    return psutil.virtual_memory().available
+
+
+def _token_bytes(config: Any, dtype: torch.dtype) -> int:
     text = config.get_text_config(decoder=True)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    # Twice: growing a cache, and rows that join it, copy it.
-    each = 2 * 2 * text.num_hidden_layers * heads * size * dtype.itemsize
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return int(free * CACHE_SHARE / each)
+    return int(2 * text.num_hidden_layers * heads * size * dtype.itemsize * CACHE_GROWTH)
+
+
+def _cache_tokens(token_bytes: int, device: torch.device) -> int:
+    """What was planned for, unless the machine has less to give by now."""
+    return min(PLANNED_TOKENS, int(free_memory(device) * CACHE_SHARE / token_bytes))
 
 
 def _context_length(config: Any, limit: int | None) -> int:

@@ -21,8 +21,10 @@ GPU_OVERHEAD = 600 * 2**20
 """Bytes of GPU memory that a CUDA context takes before the first tensor."""
 CACHE_GROWTH = 1.3
 """A cache grows by a quarter at a time, one layer after the other."""
-PLANNED_TOKENS = 8192
+PLANNED_TOKENS = 16384
 """Tokens of prompts and answers, of all rows together, for which memory is set aside."""
+MOST_ROWS = 32
+"""Answers made at once by one worker."""
 READ_TOGETHER = 2048
 """Tokens in one forward pass at most, on a CPU; activations are set aside for them."""
 QUANTISED_BITS = {"int8": 8.0, "nf4": 4.127, "torchao-int8": 8.0, "ct2-int8": 8.0}
@@ -63,16 +65,15 @@ def estimate(
 ) -> MemoryEstimate:
     """What a worker on the model folder or GGUF file at `path` will take.
 
-    `dtype_bytes` is the size of one number that is not quantised. The cache is planned for `cache_tokens`, or for
-    one full context but no more than `PLANNED_TOKENS`. Raises `EngineUnavailable` where the files cannot be read.
+    `dtype_bytes` is the size of one number that is not quantised. The cache is planned for `cache_tokens`, by default
+    `PLANNED_TOKENS` or what full rows can hold. Raises `EngineUnavailable` where the files cannot be read.
     """
     try:
         shapes = _gguf(path) if path.suffix == ".gguf" else _folder(path)
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         raise EngineUnavailable(f"the weights in {path} cannot be read: {error}") from error
-    planned = cache_tokens or min(
-        context_length or PLANNED_TOKENS, shapes.context or PLANNED_TOKENS, PLANNED_TOKENS
-    )
+    context = min(length for length in (context_length, shapes.context, PLANNED_TOKENS) if length)
+    planned = cache_tokens or min(PLANNED_TOKENS, MOST_ROWS * context)
     # transformers dequantises GGUF files to the computing dtype.
     linear = QUANTISED_BITS[quantisation] / 8 if quantisation != "none" else dtype_bytes
     rest = 1 if quantisation == "ct2-int8" else dtype_bytes  # CTranslate2 quantises embeddings as well

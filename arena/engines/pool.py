@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Self
 
+from arena.config import Settings
 from arena.engines.base import Engine
 from arena.engines.cores import CoreGate
 from arena.engines.local import LocalEngine
@@ -94,6 +96,22 @@ class EnginePool:
         self._workers: dict[str, Resident] = {}
         self._engines: dict[str, LocalEngine | RemoteEngine] = {}
 
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, data_dir: Path, store: Store | None = None, owner: str = "arena"
+    ) -> Self:
+        """A pool as `arena.toml` describes it. Takes a second where there is an NVIDIA driver."""
+        engines = settings.engines
+        return cls(
+            data_dir,
+            dtype=engines.dtype,
+            remotes=Remotes.from_settings(settings, data_dir / "formats"),
+            budget=default_budget(engines.memory_budget, engines.gpu_memory_budget),
+            pinned=engines.pinned,
+            store=store,
+            owner=owner,
+        )
+
     def get(self, spec: ModelSpec) -> LocalEngine | RemoteEngine:
         """The engine for a spec; nothing is loaded yet. Equal specs share one.
 
@@ -123,7 +141,8 @@ class EnginePool:
     def fits(self, spec: ModelSpec) -> bool:
         """Whether the model is loaded, or could be without unloading another. Remote models always fit.
 
-        Raises `EngineUnavailable` where its files cannot be found or read. Reads headers: call it from a thread.
+        Raises `EngineUnavailable` where its files cannot be found or read, and `NoRoom` where it can never be loaded
+        within the budget. Reads headers: call it from a thread.
         """
         engine = self.get(spec)
         return not isinstance(engine, LocalEngine) or self._residency.fits(engine.resident)

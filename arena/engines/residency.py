@@ -96,9 +96,11 @@ class Residency:
             return self._used()
 
     def fits(self, resident: Resident) -> bool:
-        """Whether the model is loaded, or could be without ending another one."""
+        """Whether the model is loaded, or could be without ending another one. Raises `NoRoom` where it could not
+        be loaded in any case."""
         need = resident.estimate()
         with self._lock:
+            self._refuse_impossible(resident, need)
             return resident.holds is not None or not self._over(need, self._used())
 
     @asynccontextmanager
@@ -254,7 +256,8 @@ class Residency:
         )
 
     def _refuse_impossible(self, resident: Resident, need: MemoryEstimate) -> None:
-        pinned = [(each, each.holds) for each in self._residents.values() if each.pinned and each.holds]
+        others = [each for each in self._residents.values() if each is not resident]
+        pinned = [(each, each.holds) for each in others if each.pinned and each.holds]
         beside = sum(held.ram for _, held in pinned), sum(held.gpu_memory for _, held in pinned)
         if not self._over(need, beside):
             return

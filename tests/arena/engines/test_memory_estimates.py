@@ -87,11 +87,11 @@ def test_a_large_model_is_estimated_from_its_headers(tmp_path: Path) -> None:
     folder = save_headers(tmp_path / "llama", *llama_3_8b())
     plain = estimate(folder, dtype_bytes=2)
     assert plain.weights == 8_030_261_248 * 2
-    assert plain.cache == int(2 * 32 * 1024 * 2 * 8192 * 1.3)
-    assert 17 * GIB < plain.ram < 19 * GIB
+    assert plain.cache == int(2 * 32 * 1024 * 2 * 16384 * 1.3)
+    assert 18 * GIB < plain.ram < 20 * GIB
     small = estimate(folder, dtype_bytes=2, quantisation="nf4", context_length=2048)
     assert 5 * GIB < small.weights < 6 * GIB
-    assert small.cache_tokens == 2048
+    assert small.cache_tokens == 16384
     on_gpu = estimate(folder, dtype_bytes=2, gpu=True)
     assert on_gpu.gpu_memory > on_gpu.weights > on_gpu.ram
 
@@ -115,7 +115,7 @@ def test_a_gguf_file_is_estimated_as_it_will_be_dequantised(tmp_path: Path) -> N
     writer.close()
     found = estimate(tmp_path / "tiny.gguf", dtype_bytes=4)
     assert found.weights == (64_000 + 4096) * 4
-    assert found.cache == int(2 * 2 * (2 * 16) * 4 * 512 * 1.3)
+    assert found.cache == int(2 * 2 * (2 * 16) * 4 * 16384 * 1.3)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from arena.config import load_settings
 from arena.engines import worker_process
 from arena.engines.base import (
     EngineTimedOut,
@@ -248,3 +249,16 @@ def test_the_default_budget_is_a_share_of_the_machine() -> None:
     assert default_budget().ram == int(0.8 * most)
     assert default_budget(0.5).ram == int(0.5 * most)
     assert default_budget(10**9).ram == 10**9
+
+
+async def test_settings_name_budget_pins_and_dtype(tmp_path: Path, specs: list[ModelSpec], each: int) -> None:
+    (tmp_path / "arena.toml").write_text(
+        '[engines]\nmemory_budget = "300MiB"\npinned = ["one"]\ndtype = "float32"\n'
+    )
+    pool = EnginePool.from_settings(load_settings(tmp_path), tmp_path)
+    assert pool.memory().budget == 300 * 2**20
+    with pytest.raises(NoRoom, match=r"needs .* of memory, budget 300 MiB"):
+        pool.fits(specs[0])
+    pool.get(specs[1])
+    assert [status.pinned for status in pool.status()] == [True, False]
+    await pool.close()
