@@ -25,9 +25,9 @@ class BadSelection(Exception):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which battles: all that match every condition that is set. `unjudged`: without an outcome of the judge at hand;
-    `voted`: with a counted vote; `run`: of one `battles run`; `models`: both sides among these names (or
-    name@number); `limit`: the first so many, oldest first."""
+    """Which battles: all that match every condition that is set. `unjudged`: without an outcome of the judge at hand,
+    or with a failed one; `voted`: with a counted vote; `run`: of one `battles run`; `models`: both sides among these
+    names (or name@number); `limit`: the first so many, oldest first."""
 
     unjudged: bool = False
     voted: bool = False
@@ -189,7 +189,8 @@ def _battles(store: Store, selection: Selection, judge: str | None) -> list[dict
             params += [names, names]
     if selection.unjudged and judge is not None:
         where.append(
-            "b.id NOT IN (SELECT battle_id FROM judge_outcomes o JOIN judges g USING (judge_key) WHERE g.name = ?)"
+            "b.id NOT IN (SELECT battle_id FROM judge_outcomes o JOIN judges g USING (judge_key) "
+            "WHERE g.name = ? AND o.status <> 'failed')"
         )
         params.append(judge)
     elif selection.unjudged:

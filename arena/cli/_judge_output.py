@@ -1,0 +1,250 @@
+"""What `arena judge` prints."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from arena.cli._common import console, output
+
+if TYPE_CHECKING:
+    from evaluators.judge import JudgePlan, JudgeReport, JudgeSummary, JuryReport
+    from results.agreement import Share
+    from results.calibration import Calibration
+    from results.judge_agreement import JudgeAgreement
+    from results.judge_bias import Usability
+    from results.store.judging import Standing
+
+REASONS = {
+    "few": "too few pairs to tell",
+    "fine": "usable",
+    "order": "its verdict follows the order of the answers, not the answers",
+    "unparsed": "most of its replies hold no verdict",
+    "no_winner": "it never tells answers apart",
+}
+
+
+def share(value: Share | None, digits: int = 2) -> str:
+    """A number with its interval."""
+    if value is None or math.isnan(value.value):
+        return "-"
+    if value.lower is None or value.upper is None:
+        return f"{value.value:.{digits}f} (too few for an interval)"
+    return f"{value.value:.{digits}f} [{value.lower:.{digits}f}, {value.upper:.{digits}f}]"
+
+
+def usability(standing: Usability | Standing) -> str:
+    """Whether a judge can be used, in words."""
+    reason = REASONS.get(standing.reason, standing.reason)
+    if standing.usable is None:
+        return f"[yellow]not known: {reason}[/]"
+    return "[green]usable[/]" if standing.usable else f"[bold red]UNUSABLE: {reason}[/]"
+
+
+def tell_plan(plan: JudgePlan) -> None:
+    """What a run will ask, before it asks."""
+    told = plan.estimate
+    console.print(
+        f"[bold]{escape(plan.judge.name)}[/]: {len(plan.subjects):,} battles, {told.questions:,} questions to ask "
+        f"({told.cached:,} are answered already)",
+        highlight=False,
+    )
+    for reason, n in left_out(plan).items():
+        console.print(f"  {n:,} battles left out: {escape(reason)}", highlight=False)
+    if not told.questions:
+        return
+    tokens = (
+        f"about {told.prompt_tokens:,} tokens in, {told.completion_low:,} to {told.completion_high:,} out"
+    )
+    cost = "no price is known for it"
+    if told.cost_low is not None and told.cost_high is not None:
+        cost = f"{told.cost_low:.4f} to {told.cost_high:.4f} {told.currency}"
+    elif plan.judge.contestant.spec.kind == "local":
+        cost = "a local model: no cost but time"
+    console.print(f"  {tokens}; {cost}", highlight=False)
+
+
+def left_out(plan: JudgePlan) -> dict[str, int]:
+    """Why battles of the selection cannot be judged."""
+    found = dict(plan.questions.left_out)
+    if plan.unfinished:
+        found["a side failed, or is not finished"] = plan.unfinished
+    if plan.without_texts:
+        found["their texts are not here (imported without conversations)"] = plan.without_texts
+    return found
+
+
+def tell_report(report: JudgeReport) -> None:
+    """How one judge's run ended."""
+    counts = ", ".join(f"{report.statuses.get(status, 0)} {word}" for status, word in _STATUSES)
+    asked = report.asked
+    console.print(
+        f"[bold]{escape(report.judge)}[/]: {counts}. {asked.asked:,} replies ({asked.retried:,} asked twice), "
+        f"{asked.cached:,} taken over, {report.tokens:,} tokens"
+        + (f", cost {report.cost:.4f}" if report.cost else "")
+        + ".",
+        highlight=False,
+    )
+    for kind, message in asked.errors.items():
+        console.print(f"  [red]{kind}[/]: {escape(message)}", highlight=False)
+    console.print(f"  {usability(report.standing)}", highlight=False)
+    if report.standing.usable is False:
+        console.print("  Its judgments stay outside the ratings.", highlight=False)
+
+
+_STATUSES = (
+    ("verdict", "verdicts"), ("inconsistent", "inconsistent (ties)"), ("unparsed", "unparsed"), ("refused", "refused"),
+    ("failed", "failed"),
+)  # fmt: skip
+
+
+def tell_jury(report: JuryReport) -> None:
+    """What a jury decided."""
+    left = f" Left out as unusable: {', '.join(report.left_out)}." if report.left_out else ""
+    console.print(
+        f"[bold]{escape(report.judge)}[/]: {report.statuses.get('verdict', 0)} verdicts "
+        f"({report.unanimous} unanimous), {report.statuses.get('unparsed', 0)} without.{escape(left)}",
+        highlight=False,
+    )
+
+
+def print_summary(told: JudgeSummary) -> None:
+    """Everything known of a judge."""
+    judge = told.judge
+    if judge.mode is None:
+        output.print(
+            f"[bold]{escape(judge.name)}[/]: {judge.judgments:,} imported verdicts. How it came to them is not "
+            "known here; `arena judge agreement` sets them against people's.",
+            highlight=False,
+        )
+        return
+    output.print(f"[bold]{escape(judge.name)}[/]  {usability(told.standing)}", highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+
+    def row(what: str, value: str) -> None:
+        table.add_row(what, escape(value))
+
+    for status, word in _STATUSES:
+        row(f"battles: {word}", f"{told.outcomes.get(status, 0):,}")
+    readings = ", ".join(f"{n:,} {reading}" for reading, n in sorted(told.readings.items()))
+    row(
+        "replies",
+        f"{readings or 'none (imported verdicts)'}; {told.retried:,} asked twice, {told.cached:,} taken over",
+    )
+    row("with probabilities", f"{told.with_probabilities:,}")
+    if (orders := told.orders) is not None:
+        row(
+            "both orders",
+            f"{orders.pairs:,} pairs: {orders.kept:,} kept their winner, {orders.followed:,} followed the slot, "
+            f"{orders.ties:,} ties, {orders.mixed:,} mixed; {orders.inconsistent:,} inconsistent",
+        )
+        row("first slot wins", f"{share(orders.first_slot_share)} (0.50 is no bias)")
+        row("decided by order", f"{share(orders.order_share)} of pairs with a winner in both orders")
+    if (labels := told.labels) is not None:
+        row("slot by itself", f"{share(labels.slot)} on {labels.battles} battles shown all four ways")
+        row("label A by itself", share(labels.label))
+    if (verbosity := told.verbosity) is not None:
+        people = f"; people there: {share(verbosity.people)}" if verbosity.people else ""
+        row("names the longer", f"{share(verbosity.longer)}{people}")
+        row("slope of length", f"{share(verbosity.slope)} (log odds; 0 is none)")
+    if (kin := told.kinship) is not None:
+        row("own family", f"score {share(kin.judge)} on {kin.battles} battles with one model of its family")
+        row("against people", f"{share(kin.difference)} on {kin.with_people} battles that people judged too")
+    row("tokens", f"{told.prompt_tokens:,} in, {told.completion_tokens:,} out")
+    if told.cost is not None:
+        row("cost", f"{told.cost:.4f}")
+    output.print(table)
+    if told.win_rates:
+        rates = Table("model", "battles", "win rate", "at equal length", box=None, pad_edge=False)
+        for each in told.win_rates:
+            rates.add_row(
+                escape(each.model),
+                str(each.control.battles),
+                f"{each.control.raw:.2f}",
+                share(each.control.controlled),
+            )
+        output.print(rates)
+
+
+def print_agreement(found: list[JudgeAgreement]) -> None:
+    """Agreement of judges with people, by category, and what it means."""
+    table = Table(box=None, pad_edge=False)
+    for name in (
+        "judge",
+        "category",
+        "battles",
+        "agreement",
+        "kappa",
+        "alpha",
+        "people: agreement",
+        "alpha",
+        "gap",
+    ):
+        table.add_column(name, overflow="fold")
+    for each in found:
+        mine, people = each.with_people, each.people
+        table.add_row(
+            escape(each.judge), escape(each.category or "all"), f"{mine.battles:,}", share(mine.agreement),
+            share(mine.kappa), share(mine.alpha), share(people.agreement if people else None),
+            share(people.alpha if people else None), share(each.gap),
+        )  # fmt: skip
+    output.print(table)
+    for each in found:
+        if not each.category:
+            output.print(sentence(each), highlight=False)
+
+
+def sentence(told: JudgeAgreement) -> str:
+    """Whether this judge can stand in for a person, with the numbers."""
+    mine = told.with_people
+    who = f"[bold]{escape(told.judge)}[/]"
+    begin = (
+        f"{who} agrees with a person in {share(told.with_people.agreement)} of verdicts ({mine.battles:,} battles on "
+        f"{mine.items:,} items, {mine.votes:,} votes"
+    )
+    if told.people is None or told.gap is None:
+        return (
+            f"{begin}). No battle has two votes, so how well people agree with each other is not known: "
+            "whether it can replace a person cannot be said."
+        )
+    begin += f"); two people agree in {share(told.people.agreement)}."
+    side = "less" if told.gap.value < 0 else "more"
+    points = f"{abs(told.gap.value) * 100:.0f} points {side} often than a second person"
+    within = f"{told.margin * 100:.0f} points"
+    match told.replaces:
+        case "yes":
+            end = f"It can replace one more person here: it agrees {points}, and surely within {within}."
+        case "no":
+            end = f"It cannot replace people here: it agrees {points}, surely by more than {within}."
+        case _:
+            end = (
+                f"Undecided: it agrees {points} ({share(told.gap)}), and these battles do not tell whether that is "
+                f"within {within}."
+            )
+    return f"{begin} {end}"
+
+
+def print_calibration(judge: str, told: Calibration) -> None:
+    """What a judge's probabilities are worth."""
+    output.print(
+        f"[bold]{escape(judge)}[/] on {told.battles:,} battles ({told.items:,} items), {told.method} map, checked on "
+        "held-out items",
+        highlight=False,
+    )
+    table = Table("", "as they came", "mapped", box=None, pad_edge=False)
+    table.add_row("Brier score", share(told.raw, 3), share(told.mapped, 3))
+    table.add_row("calibration error", f"{told.error_raw:.3f}", f"{told.error_mapped:.3f}")
+    output.print(table)
+    output.print(
+        f"gain {share(told.gain, 3)}; always saying the average scores {told.base:.3f}", highlight=False
+    )
+    bins = Table("judge says", "people say", "battles", box=None, pad_edge=False)
+    for each in told.bins:
+        bins.add_row(f"{each.predicted:.2f}", f"{each.people:.2f}", f"{each.battles:,}")
+    output.print(bins)
+    output.print("map: " + "  ".join(f"{x:.1f}->{y:.2f}" for x, y in told.knots), highlight=False)
