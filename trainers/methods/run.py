@@ -1,0 +1,151 @@
+"""The process that trains: `python -m trainers.methods.run DATA_DIR JOB_ID`.
+
+It claims its job, waits for memory, trains (or goes on from the last whole checkpoint), and leaves an artifact. What
+it knows it tells the store; whoever started it may be gone by then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from arena.roster import enter
+from results.records import now
+from results.store import Store, StoreError, open_store
+from results.store.jobs import Claim, Ending, Progress, StoredJob, claim_job, end_job, job, tell_progress
+from results.store.ledger import ReservationRefused, ReservationTimedOut, reserve
+from trainers.jobs import began, concurrent_jobs, job_folder
+from trainers.memory import estimate
+from trainers.plan import TrainingPlan
+
+log = logging.getLogger("trainers")
+
+
+def main(data_dir: Path, job_id: UUID) -> int:
+    """Run one job to its end; the exit code is 0 unless it failed."""
+    folder = job_folder(data_dir, job_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    _log_to(folder)
+    pid = os.getpid()
+    with open_store(data_dir) as store:
+        claim = Claim(id=job_id, pid=pid, process_start=began(pid) or 0.0, limit=concurrent_jobs())
+        if not claim_job(store, claim):
+            log.info("another process has job %s, or others run: nothing to do", job_id)
+            return 0
+        found = job(store, job_id)
+        assert found is not None  # it was just claimed
+        ending = _run(store, data_dir, folder, found)
+        end_job(store, ending)
+        log.info("%s%s", ending.state, f": {ending.error}" if ending.error else "")
+        return 1 if ending.state == "failed" else 0
+
+
+def _run(store: Store, data_dir: Path, folder: Path, found: StoredJob) -> Ending:
+    def ending(state: Any, **fields: Any) -> Ending:
+        return Ending(id=found.id, pid=os.getpid(), state=state, **fields)
+
+    tell = _teller(store, found.id, folder)
+    try:
+        plan = TrainingPlan.model_validate(found.recipe)
+        need = estimate(plan)
+        tell({"phase": "waiting", "reason": "for memory"})
+        with reserve(
+            store,
+            purpose=f"training {plan.recipe.name}",
+            ram=need.ram,
+            gpu=need.gpu,
+            on_wait=lambda reason: tell({"phase": "waiting", "reason": reason}),
+        ):
+            tell({"phase": "loading"})
+            from trainers.methods.training import Cancelled, train
+
+            try:
+                result = train(plan, data_dir, folder, tell)
+            except Cancelled:
+                return ending("cancelled")
+        return ending("done", result={**result, **_entered(store, data_dir, plan, result)})
+    except (ReservationRefused, ReservationTimedOut) as error:
+        return ending(
+            "failed",
+            error_kind="no_memory",
+            error=f"{error}. Lower what `arena train estimate` shows as large",
+        )
+    except MemoryError as error:
+        return ending("failed", error_kind="out_of_memory", error=_out_of_memory(str(error)))
+    except Exception as error:  # noqa: BLE001  (whatever ends a training is told to whoever asks for the job)
+        log.error("%s", traceback.format_exc())
+        kind, text = explain(error)
+        return ending("failed", error_kind=kind, error=text)
+
+
+def _entered(store: Store, data_dir: Path, plan: TrainingPlan, result: dict[str, Any]) -> dict[str, Any]:
+    """Put the new model on the roster, ready for battles; heads that rate or classify answer nobody."""
+    if plan.recipe.objective in ("classify", "reward"):
+        return {}
+    from trainers.lineage import trained_spec
+
+    contestant = enter(store, trained_spec(plan, result), data_dir, owner="trainer")
+    return {"model": contestant.version.label, "version_key": contestant.version.version_key}
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """The kind of a failure, and what to do about it, for people."""
+    text = " ".join(str(error).split())[:1_000]
+    kind = getattr(error, "kind", None)
+    if isinstance(kind, str):
+        return kind, text
+    if "out of memory" in text.lower() or "can't allocate memory" in text.lower():
+        return "out_of_memory", _out_of_memory(text)
+    if isinstance(error, OSError) and error.errno == 28:
+        return "disk_full", f"the disk is full ({text}): make room, then `arena train resume`"
+    return "failed", f"{type(error).__name__}: {text} (the log in the job's folder has the whole story)"
+
+
+def _out_of_memory(text: str) -> str:
+    return (
+        f"out of memory ({text[:200]}): lower optimiser.batch_size (and raise gradient_accumulation by as much) or "
+        "optimiser.max_length, set optimiser.gradient_checkpointing, or use method lora or qlora"
+    )
+
+
+def _teller(store: Store, job_id: UUID, folder: Path) -> Callable[[dict[str, Any]], None]:
+    def tell(progress: dict[str, Any]) -> None:
+        told = {**progress, "told_at": now().isoformat()}
+        try:
+            asked = tell_progress(store, Progress(id=job_id, pid=os.getpid(), progress=told))
+        except StoreError as error:
+            # Training goes on without anybody watching; the next telling tries again.
+            log.warning("progress could not be told: %s", error)
+            return
+        if asked:
+            (folder / "cancel").touch()
+
+    return tell
+
+
+def _log_to(folder: Path) -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(name)s %(levelname)s %(message)s",
+        handlers=[
+            logging.FileHandler(folder / "training.log", encoding="utf-8"),
+            logging.StreamHandler(sys.stderr),
+        ],
+        force=True,
+    )
+    logging.Formatter.converter = time.gmtime
+    # Every telling of progress would be a line.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m trainers.methods.run DATA_DIR JOB_ID")
+    sys.exit(main(Path(sys.argv[1]), UUID(sys.argv[2])))

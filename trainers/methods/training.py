@@ -1,0 +1,188 @@
+"""One training run: from a plan to an artifact. Nothing here knows of queues."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import set_seed
+
+from trainers.artifacts import Artifact, write_artifact
+from trainers.datasets import LabelledRow, Row, read_rows
+from trainers.methods._arguments import common_arguments
+from trainers.methods._encoding import Encoder
+from trainers.methods._loading import CannotTrain, load_model, load_tokenizer, trainable
+from trainers.methods._trainers import Parts, make_trainer
+from trainers.methods._watching import CANCEL, Watcher, last_checkpoint
+from trainers.plan import TrainingPlan
+
+log = logging.getLogger("trainers")
+
+Tell = Callable[[dict[str, Any]], None]
+
+SAMPLED = ("rloo", "grpo")
+
+
+class Cancelled(Exception):
+    """The run was asked to stop, and stopped with a checkpoint."""
+
+
+def train(plan: TrainingPlan, data_dir: Path, folder: Path, tell: Tell) -> dict[str, Any]:
+    """Run a plan in its folder, from the last whole checkpoint where there is one; the figures of the result.
+
+    The artifact lies in `folder/artifact` when this returns. The same plan gives the same weights, also over a kill
+    and a resume, on the same machine with the same number of threads. Raises `CannotTrain`, `Cancelled`.
+    """
+    recipe = plan.recipe
+    (folder / CANCEL).unlink(missing_ok=True)
+    set_seed(recipe.seed)
+    tokenizer = load_tokenizer(plan.base.path)
+    labels = _labels(plan, data_dir)
+    model = load_model(plan, tokenizer, labels)
+    count, total = trainable(model)
+    log.info("%s of %s parameters are trained", f"{count:,}", f"{total:,}")
+    tell({"phase": "encoding"})
+    encoder = Encoder(plan, tokenizer, data_dir, labels)
+    train_rows = _encoded(plan, data_dir, encoder, "train")
+    held_out = _encoded(plan, data_dir, encoder, "held_out")
+    for reason, number in encoder.refused.items():
+        log.warning("%d rows left out: %s", number, reason)
+    if train_rows is None:
+        raise CannotTrain(f"no row of {plan.dataset.label} can be trained on: {encoder.refused}", "no_rows")
+    checkpoint_bytes = count * 12 + (total * 4 if recipe.method == "full" else 0)
+    watcher = Watcher(folder, tell, checkpoint_bytes)
+    evaluates = held_out is not None and recipe.objective not in SAMPLED
+    trainer = make_trainer(
+        Parts(
+            plan=plan,
+            model=model,
+            tokenizer=tokenizer,
+            train=train_rows,
+            held_out=held_out if evaluates else None,
+            arguments=common_arguments(recipe, folder, evaluates=evaluates),
+            callbacks=[watcher, *_early_stopping(plan, evaluates)],
+        )
+    )
+    before = _before(trainer, folder, evaluates, tell)
+    checkpoint = last_checkpoint(folder)
+    if checkpoint is not None:
+        log.info("going on from %s", checkpoint.name)
+    outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if watcher.cancelled:
+        raise Cancelled
+    after = _evaluated(trainer, tell) if evaluates else {}
+    tell({"phase": "saving"})
+    result = {
+        "parameters": total,
+        "trained_parameters": count,
+        "rows": len(train_rows),
+        "rows_left_out": encoder.refused,
+        "steps": trainer.state.global_step,
+        "seconds": outcome.metrics.get("train_runtime"),
+        "tokens": int(trainer.state.num_input_tokens_seen or 0),
+        "train_loss": _last(trainer, "loss"),
+        "first_loss": _first(trainer, "loss"),
+        "held_out_before": before,
+        "held_out_after": after,
+        "best_step": trainer.state.best_global_step,
+        "warnings": watcher.warnings,
+        "prompt_format": encoder.resolution.format.name,
+        "labels": list(labels),
+    }
+    artifact: Artifact = write_artifact(
+        plan, folder, result, lambda out: _save(plan, trainer, tokenizer, out)
+    )
+    return {**result, "artifact": str(artifact.folder), "artifact_kind": artifact.kind}
+
+
+def _labels(plan: TrainingPlan, data_dir: Path) -> tuple[str, ...]:
+    if plan.recipe.objective != "classify":
+        return ()
+    rows = read_rows(data_dir, plan.dataset.digest, plan.dataset.kind, split="train")
+    labels = tuple(sorted({row.label for row, _ in rows if isinstance(row, LabelledRow)}))
+    if len(labels) < 2:
+        raise CannotTrain(
+            f"{plan.dataset.label} has {len(labels)} class(es) in its training rows; two are needed"
+        )
+    return labels
+
+
+def _encoded(plan: TrainingPlan, data_dir: Path, encoder: Encoder, split: Any) -> Dataset | None:
+    """Encoded rows of one part; None where there are none. Held-out rows are at most `evaluation.rows`, and of the
+    training rows `data_share` by the hash of their prompts."""
+    recipe = plan.recipe
+    limit = recipe.evaluation.rows if split == "held_out" else None
+    rows: Iterator[Row] = (
+        row
+        for row, _ in read_rows(data_dir, plan.dataset.digest, plan.dataset.kind, split=split, limit=limit)
+        if split == "held_out"
+        or recipe.data_share == 1
+        or int(row.split_key()[:8], 16) < recipe.data_share * 2**32
+    )
+    encoded = list(encoder.rows(rows))
+    return Dataset.from_list(encoded) if encoded else None
+
+
+def _early_stopping(plan: TrainingPlan, evaluates: bool) -> list[Any]:
+    from transformers import EarlyStoppingCallback
+
+    patience, every = plan.recipe.evaluation.patience, plan.recipe.evaluation.every_steps
+    return (
+        [EarlyStoppingCallback(early_stopping_patience=patience)] if evaluates and every and patience else []
+    )
+
+
+def _before(trainer: Any, folder: Path, evaluates: bool, tell: Tell) -> dict[str, float]:
+    """Held-out figures before the first step, measured once in the life of a job."""
+    kept = folder / "before.json"
+    if kept.exists():
+        measured: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
+        return measured
+    if not evaluates:
+        return {}
+    measured = _evaluated(trainer, tell)
+    part = kept.with_suffix(".part")
+    part.write_text(json.dumps(measured), encoding="utf-8")
+    part.replace(kept)
+    return measured
+
+
+def _evaluated(trainer: Any, tell: Tell) -> dict[str, float]:
+    tell({"phase": "evaluating"})
+    # The weights of chance must not move: a resumed run skips this.
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        figures = trainer.evaluate()
+    return {
+        key.removeprefix("eval_"): float(value)
+        for key, value in figures.items()
+        if isinstance(value, int | float) and not key.endswith(("_per_second", "runtime"))
+    }
+
+
+def _save(plan: TrainingPlan, trainer: Any, tokenizer: Any, out: Path) -> None:
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if plan.recipe.method == "tool_tokens":
+        # New tokens change the sizes of the embeddings, so an adapter alone would fit no base.
+        model = model.merge_and_unload()
+    model.config.use_cache = True
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    logs = Path(trainer.args.output_dir) / "runs"
+    if logs.is_dir():
+        shutil.copytree(logs, out / "tensorboard", dirs_exist_ok=True)
+
+
+def _last(trainer: Any, key: str) -> float | None:
+    values = [entry[key] for entry in trainer.state.log_history if key in entry]
+    return float(values[-1]) if values else None
+
+
+def _first(trainer: Any, key: str) -> float | None:
+    values = [entry[key] for entry in trainer.state.log_history if key in entry]
+    return float(values[0]) if values else None
