@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from results.leaderboard_query import BoardQuery, By
 from results.leaderboard_style import COVARIATES, covariates, style_columns, style_tables
@@ -21,6 +22,8 @@ from results.ratings import (
     decay_weights,
     inverse_probability_weights,
 )
+from results.records import now
+from results.store import CHANGE_WINDOW
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -63,6 +66,7 @@ class Filter:
             "judge = ?": query.judge if sources else None,
             "time >= ?": query.since if times else None,
             "time < ?": query.until if times else None,
+            "time <= ?": now() - CHANGE_WINDOW if times and query.settled else None,
         }
         chosen = {condition: value for condition, value in wanted.items() if value is not None}
         return cls("".join(f" AND {condition}" for condition in chosen), tuple(chosen.values()))
@@ -211,12 +215,7 @@ def _from_counts(store: Store, query: BoardQuery, excluded: dict[str, int]) -> S
         by = f"GROUP BY version_a, version_b, verdict{', source' if judges else ''}"
         table = read_comparisons(store, query, f"{columns}, count(*) AS n", by)
     else:
-        chosen = Filter.of(query, times=False)
-        # NumPy sums the kept counts up in less time than another GROUP BY takes.
-        table = store.query(
-            f"SELECT {columns}, n FROM pair_counts WHERE n > 0{chosen.sql}",  # noqa: S608
-            chosen.params,
-        )
+        table = _read_counts(store, query, columns)
     groups = groups_of(store, query.by)  # after the counts, so that it has every version that they name
     outcome, n = _OUTCOME_OF[values_of(table, "letter")], ints(table, "n")
     placed = _place(groups, ints(table, "version_a"), ints(table, "version_b"))
@@ -232,6 +231,25 @@ def _from_counts(store: Store, query: BoardQuery, excluded: dict[str, int]) -> S
         weight = np.where(judged, query.judge_weight, 1.0)
         weighted = PairCounts.of(placed.a, placed.b, outcome, size, count=n, weight=weight)
     return Selected(placed.names, placed.present, groups, counts, weighted, excluded)
+
+
+def _read_counts(store: Store, query: BoardQuery, columns: str) -> pa.Table:
+    """The kept counts. NumPy sums them up in less time than another GROUP BY takes."""
+    chosen = Filter.of(query, times=False)
+    sql, params = f"SELECT {columns}, n FROM pair_counts WHERE n > 0{chosen.sql}", chosen.params  # noqa: S608
+    if not query.settled or query.source == "judge":
+        return store.query(sql, params)
+    # Newest votes are counted already: take them off again, seen in the same snapshot.
+    recent = (
+        f"SELECT {columns}, -1 AS n FROM (SELECT *, 'human' AS source, '' AS judge FROM votes) "  # noqa: S608
+        f"WHERE excluded IS NULL AND import_id IS NULL AND time > ?{chosen.sql}"
+    )
+    table = store.query(f"{sql} UNION ALL {recent}", (*params, now() - CHANGE_WINDOW, *params))
+    keys = [name for name in table.column_names if name != "n"]
+    if not table.num_rows or pc.min(table["n"]).as_py() > 0:
+        return table
+    summed = table.group_by(keys).aggregate([("n", "sum")]).rename_columns([*keys, "n"])
+    return summed.filter(pc.greater(summed["n"], 0))
 
 
 @dataclass(frozen=True)

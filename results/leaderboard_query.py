@@ -31,6 +31,9 @@ class BoardQuery(BaseModel):
     selection probability; comparisons without one are left out), `judge_weight` (a judgment against a vote,
     with source "all").
 
+    With `settled`, votes that their voters can still change or take back are not counted yet: who may not know the
+    names of a battle that still goes on must not read them from a leaderboard that moves.
+
     `ties` is the tie model; `style_control` rates at equal length, headers, lists and bold; `position_bias`
     estimates what side a is worth beside the ratings; `bootstrap` takes intervals from that many resamplings;
     `simultaneous` makes the level hold for all ranks at once. `models` (names, or labels name@number) selects
@@ -61,6 +64,7 @@ class BoardQuery(BaseModel):
     bootstrap: int | None = Field(None, ge=2)
     simultaneous: bool = False
     models: tuple[str, ...] = ()
+    settled: bool = False
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -98,7 +102,7 @@ class BoardQuery(BaseModel):
     @property
     def options(self) -> dict[str, Any]:
         """What is asked beyond the filters of a plain leaderboard, as JSON has it."""
-        return self.model_dump(mode="json", exclude=set(_BASE), exclude_defaults=True)
+        return self.model_dump(mode="json", exclude={*_BASE, "settled"}, exclude_defaults=True)
 
     def _of_bradley_terry(self) -> list[str]:
         asked = {

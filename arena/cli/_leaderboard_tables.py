@@ -106,8 +106,9 @@ def _percents(lower: float | None, upper: float | None) -> str:
     return "" if lower is None or upper is None else f"{100 * lower:.0f}% to {100 * upper:.0f}%"
 
 
-def board_table(board: Leaderboard, width: int, *, fancy: bool) -> Table:
-    """A leaderboard in `width` cells, with interval bars where there is room; `fancy` for UTF-8 terminals."""
+def board_table(board: Leaderboard, width: int, *, fancy: bool, more: Sequence[dict[str, str]] = ()) -> Table:
+    """A leaderboard in `width` cells, with interval bars where there is room; `fancy` for UTF-8 terminals. `more` are
+    further cells of each row by title."""
     filters = [board.source] + [value for value in (board.category, board.language, board.judge) if value]
     name = "Bradley-Terry" if board.method == "bt" else "Elo"
     table = _plain(f"{name} leaderboard ({', '.join(filters)})")
@@ -118,6 +119,8 @@ def board_table(board: Leaderboard, width: int, *, fancy: bool) -> Table:
     if board.method == "bt":
         columns[interval] = [_interval(row) for row in rows]
     columns["votes"] = [f"{row.votes:,}" for row in rows]
+    for title in more[0] if more else ():
+        columns[title] = [cells[title] for cells in more]
     details = {"won / lost / tied": [f"{row.wins:,} / {row.losses:,} / {row.ties:,}" for row in rows]}
 
     room = width - names - 2 * _GAP - _widths(columns)

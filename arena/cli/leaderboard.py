@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -60,9 +60,6 @@ def leaderboard(
         list[str] | None,
         typer.Option("--models", help="Show only this model (its ranks stay those of all); may be repeated."),
     ] = None,
-    commercial: Annotated[
-        bool, typer.Option("--commercial", help="Show only models that may be used commercially.")
-    ] = False,
     since: Annotated[
         str | None, typer.Option(help="Only comparisons from this time on (2026-03-31, UTC).")
     ] = None,
@@ -170,9 +167,8 @@ def leaderboard(
             f"there is no data directory {data}. Name the right one with --data, or begin one: "
             "`arena serve` to vote, `arena votes import FILE` for votes you have"
         )
-    if commercial and (against, compare_source, over_time) != (None, None, None):
-        raise BadInput("--commercial goes with the plain leaderboard")
-    view, advice = _view(data, query, against, compare_source, over_time, commercial)
+    choice = _Choice(against, compare_source, over_time, _time("--against-time", against_time))
+    view, advice = _view(data, query, choice, shown)
     if kind != "table" or view.rows:
         _put(view, kind, out)
     if advice:
@@ -208,14 +204,7 @@ class _View:
     notes: list[str]
 
 
-def _view(
-    data: Path,
-    query: BoardQuery,
-    opponent: str | None,
-    compare_source: SourceFilter | None,
-    points: int | None,
-    commercial: bool,
-) -> tuple[_View, str]:
+def _view(data: Path, query: BoardQuery, choice: _Choice, shown: _Shown) -> tuple[_View, str]:
     """The view that is asked for, and what to do where it is empty."""
     from results.leaderboard import UnknownModel, rate
     from results.ratings import Unidentified
@@ -226,17 +215,17 @@ def _view(
             rated = rate(store, query)
             advice = "" if rated.board.votes else advice_for(store, rated.board)
             if not rated.board.votes:
-                view = _board_view(rated)
-            elif opponent is not None:
-                view = _against_view(rated, opponent)
-            elif compare_source is not None:
-                view = _difference_view(store, rated, compare_source)
-            elif points is not None:
-                view = _history_view(store, query, points)
-            elif commercial:
-                view, advice = _commercial_view(store, rated)
+                view = _board_view(store, rated, shown)
+            elif choice.against is not None:
+                view = _against_view(rated, choice.against)
+            elif choice.compare_source is not None:
+                view = _difference_view(store, rated, choice.compare_source)
+            elif choice.against_time is not None:
+                view = _changes_view(store, query, choice.against_time)
+            elif choice.over_time is not None:
+                view = _history_view(store, query, choice.over_time)
             else:
-                view = _board_view(rated)
+                view = _board_view(store, rated, shown)
             return view, advice
     except UnknownModel as error:
         raise BadInput(str(error)) from None
@@ -287,7 +276,7 @@ def _changes_view(store: Store, query: BoardQuery, time: datetime) -> _View:
     new = [row.model for row in now.board.models if row.rating is not None and row.model not in known]
     when = f"{time:%Y-%m-%d %H:%M}"
     notes = [
-        f"{then.board.votes:,} comparisons then, {now.board.votes:,} now. Models rated at both times, moved to one mean; "
+        f"{then.board.votes:,} comparisons then, {now.board.votes:,} now. Models rated at both times, on one mean; "
         f"{sum(row.clear for row in rows)} of {len(rows)} changed clearly."
         if rows
         else f"Fewer than two models were rated before {when} and are rated now."
