@@ -246,7 +246,7 @@ def known_answers(store: Store, ids: Iterable[UUID]) -> dict[UUID, AnswerRecord]
 
 def _begin(tx: Transaction, run: SuiteRunRecord) -> StoredSuiteRun:
     row = tx.row(
-        "SELECT id FROM suite_runs WHERE plan_hash = ? AND (state IN ('running', 'stopped') OR id = ?) "
+        "SELECT id FROM suite_runs WHERE plan_hash = ? AND (state <> 'done' OR id = ?) "
         "ORDER BY created_at DESC LIMIT 1",
         run.plan_hash, run.id,
     )  # fmt: skip

@@ -1,0 +1,370 @@
+"""Runs: many models through many suites, sample by sample, so that a run which was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from filelock import FileLock, Timeout
+
+from arena.engines.base import Engine, EngineError
+from arena.roster import Contestant
+from evaluators.suites.answering import Answered, Ask, answered, ask_of, is_final
+from evaluators.suites.definition import Request, Suite
+from evaluators.suites.errors import SuiteError
+from evaluators.suites.plan import RunOptions, chosen_items, plan_of
+from evaluators.suites.results_of import suite_result_records
+from evaluators.suites.scorers import Answer, Grade
+from results.ids import new_id
+from results.store import Store
+from results.store.suites import (
+    AnswerRecord,
+    SampleRecord,
+    StoredSuiteRun,
+    SuiteRunRecord,
+    begin_run,
+    end_run,
+    known_answers,
+    known_samples,
+    record_results,
+    record_samples,
+    sample_id,
+)
+
+log = logging.getLogger(__name__)
+
+BATCH, PATIENCE = 16, 1.0
+"""Samples are committed when so many are there, or so many seconds after the first of them."""
+_OVER_CONTEXT = "over_context"
+
+
+@dataclass
+class Progress:
+    """How far a run has come, in samples. `reused` were taken from the store, `errors` have no answer."""
+
+    total: int = 0
+    done: int = 0
+    reused: int = 0
+    errors: int = 0
+    model: str = ""
+    suite: str = ""
+
+
+@dataclass
+class RunOutcome:
+    """How a run ended. `failed` says why a model was given up, by label; `made` answers came from models now."""
+
+    run: StoredSuiteRun
+    progress: Progress
+    made: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sample has its answer."""
+        return not self.failed and self.progress.errors == 0
+
+
+@dataclass(frozen=True)
+class Engines:
+    """Where the engines of a run come from. `opened` gives the one of a model (it may take long: it is awaited), and
+    `closed` is told when the run is done with it."""
+
+    opened: Callable[[Contestant], Awaitable[Engine]]
+    closed: Callable[[Contestant, Engine], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class _Work:
+    suite: Suite
+    request: Request
+    ask: Ask
+    sample: UUID
+    repeat: int
+
+
+OnProgress = Callable[[Progress], None]
+More = Callable[[StoredSuiteRun, Contestant, Engine, Progress], Awaitable[int]]
+DEFAULTS = RunOptions()
+
+
+def check_run(suites: Sequence[Suite], options: RunOptions, judge: Grade | None) -> None:
+    """Refuse before any model is loaded what cannot end well. Raises SuiteError."""
+    for suite in suites:
+        if suite.definition.scorer == "code" and not options.allow_code:
+            raise SuiteError(
+                f'{suite.name} runs programs that a model wrote. That is off: read "Code" in docs/suites.md, then '
+                "give --allow-code"
+            )
+        if suite.definition.scorer == "rubric" and judge is None:
+            raise SuiteError(f"{suite.name} is graded by a judge: name a model with --judge")
+        if not chosen_items(suite, options):
+            raise SuiteError(f"{suite.name} has no items in the languages and categories that were chosen")
+
+
+async def run_suites(
+    store: Store,
+    engines: Engines,
+    contestants: list[Contestant],
+    suites: list[Suite],
+    options: RunOptions = DEFAULTS,
+    *,
+    judge: Grade | None = None,
+    on_progress: OnProgress = lambda progress: None,
+    tasks: dict[str, str] | None = None,
+    more: More | None = None,
+) -> RunOutcome:
+    """Run every model through every suite and store samples and results.
+
+    A run of the same plan that was not finished is resumed: no sample is made twice, and samples without an answer
+    are tried again. Answers are taken from the store where the same model version was asked the same before (unless
+    `options.fresh`). Each model is opened once. A model that cannot answer at all is given up, the others go on.
+    `more` is awaited with each open engine after its suites (lm-eval's `tasks`, known by name and hash) and gives the
+    number of answers made.
+
+    Raises:
+        SuiteError: something about suites or options; NeedsLoglikelihood where a model cannot do what a suite needs.
+        StoreError: the store cannot be written.
+    """
+    check_run(suites, options, judge)
+    plan = plan_of(contestants, suites, tasks or {}, options)
+    with _alone(store.data_dir, plan.hash):
+        record = SuiteRunRecord(id=new_id(), name=options.name, plan=plan.as_json(), plan_hash=plan.hash)
+        run = await asyncio.to_thread(begin_run, store, record)
+        outcome = RunOutcome(run, Progress())
+        state, note = "failed", ""
+        try:
+            await _run(store, engines, contestants, suites, options, judge, on_progress, outcome, more)
+            state = "done" if outcome.complete else "failed"
+            note = "; ".join(f"{label}: {reason}" for label, reason in outcome.failed.items())
+            if not note and outcome.progress.errors:
+                note = f"{outcome.progress.errors} samples without an answer"
+        except asyncio.CancelledError:
+            state, note = "stopped", "stopped by the user"
+            raise
+        except (SuiteError, EngineError) as error:
+            note = str(error)
+            raise
+        finally:
+            end_run(store, run.id, state, note)  # type: ignore[arg-type]  # one of its three states
+        return outcome
+
+
+async def _run(
+    store: Store,
+    engines: Engines,
+    contestants: list[Contestant],
+    suites: list[Suite],
+    options: RunOptions,
+    judge: Grade | None,
+    on_progress: OnProgress,
+    outcome: RunOutcome,
+    more: More | None,
+) -> None:
+    run, progress = outcome.run, outcome.progress
+    done = await asyncio.to_thread(known_samples, store, run.id)
+    works = {each.version.label: list(_works(each, run.id, suites, options)) for each in contestants}
+    progress.total = sum(len(each) for each in works.values())
+    for contestant in contestants:
+        label = progress.model = contestant.version.label
+        left = []
+        for work in works[label]:
+            if work.sample in done and done[work.sample] in (None, _OVER_CONTEXT):
+                progress.done += 1
+                progress.reused += 1
+            else:
+                left.append(work)
+        on_progress(progress)
+        try:
+            outcome.made += await _one_model(
+                store, engines, contestant, left, options, judge, on_progress, run, progress, more
+            )
+        except EngineError as error:
+            outcome.failed[label] = str(error)
+            log.warning("%s is given up: %s", label, error)
+        for suite in suites:
+            results = await asyncio.to_thread(suite_result_records, store, run.id, suite)
+            await asyncio.to_thread(record_results, store, results)
+
+
+async def _one_model(
+    store: Store,
+    engines: Engines,
+    contestant: Contestant,
+    left: list[_Work],
+    options: RunOptions,
+    judge: Grade | None,
+    on_progress: OnProgress,
+    run: StoredSuiteRun,
+    progress: Progress,
+    more: More | None,
+) -> int:
+    known = (
+        {} if options.fresh else await asyncio.to_thread(known_answers, store, [work.ask.id for work in left])
+    )
+    if options.fresh:
+        # What this run has asked already counts as fresh: its samples are done, its answers are in the store.
+        known = {}
+    recorder = _Recorder(store, run.id, contestant, options, judge, progress, on_progress)
+    needs_engine = more is not None or any(work.ask.id not in known for work in left)
+    if not left and more is None:
+        return 0
+    engine = await engines.opened(contestant) if needs_engine else None
+    made = 0
+    try:
+        asks = [work.ask for work in left]
+        async with aclosing(_answers(contestant, engine, asks, known)) as results:
+            try:
+                async for place, result in results:
+                    made += result.new
+                    await recorder.add(left[place], result)
+            finally:
+                # Also when the run is stopped: what was answered is kept.
+                await asyncio.shield(recorder.flush())
+        if more is not None and engine is not None:
+            made += await more(run, contestant, engine, progress)
+    finally:
+        if engine is not None:
+            await asyncio.shield(engines.closed(contestant, engine))
+    return made
+
+
+async def _answers(
+    contestant: Contestant, engine: Engine | None, asks: list[Ask], known: dict[UUID, AnswerRecord]
+) -> AsyncGenerator[tuple[int, Answered], None]:
+    if engine is None:
+        for place, ask in enumerate(asks):
+            yield place, Answered(known[ask.id])
+        return
+    async with aclosing(answered(contestant, engine, asks, known)) as results:
+        async for each in results:
+            yield each
+
+
+def _works(contestant: Contestant, run_id: UUID, suites: list[Suite], options: RunOptions) -> Iterator[_Work]:
+    for suite in suites:
+        for item in chosen_items(suite, options):
+            request = suite.request(item)
+            for repeat in range(options.samples):
+                ask = ask_of(
+                    contestant,
+                    request.ask,
+                    seed=options.seed,
+                    repeat=repeat,
+                    dtype=options.dtype,
+                    fresh=str(run_id) if options.fresh else "",
+                )
+                key = contestant.version.version_key
+                yield _Work(suite, request, ask, sample_id(run_id, key, suite.name, item.id, repeat), repeat)
+
+
+class _Recorder:
+    """Scores answers and commits them with their samples, a few at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        run_id: UUID,
+        contestant: Contestant,
+        options: RunOptions,
+        judge: Grade | None,
+        progress: Progress,
+        on_progress: OnProgress,
+    ) -> None:
+        self._store, self._run_id, self._contestant = store, run_id, contestant
+        self._options, self._judge = options, judge
+        self._progress, self._on_progress = progress, on_progress
+        self._waiting: list[tuple[_Work, Answered]] = []
+        self._since = 0.0
+
+    async def add(self, work: _Work, result: Answered) -> None:
+        """Take an answer; what has waited is committed when there is enough of it."""
+        if not self._waiting:
+            self._since = time.monotonic()
+        self._waiting.append((work, result))
+        if len(self._waiting) >= BATCH or time.monotonic() - self._since > PATIENCE:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Score and commit what waits."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        # In threads: a judge or a program under test may take its time.
+        samples = await asyncio.gather(
+            *(asyncio.to_thread(self._sample, work, result) for work, result in waiting)
+        )
+        answers = [result.answer for _, result in waiting if result.new and result.answer is not None]
+        await asyncio.to_thread(record_samples, self._store, samples, answers)
+        progress = self._progress
+        for (work, result), sample in zip(waiting, samples, strict=True):
+            progress.done += 1
+            progress.reused += result.error is None and not result.new
+            progress.errors += sample.error_kind not in (None, _OVER_CONTEXT)
+            progress.suite = work.suite.name
+        self._on_progress(progress)
+
+    def _sample(self, work: _Work, result: Answered) -> SampleRecord:
+        suite, item = work.suite, work.request.item
+        sample = SampleRecord(
+            id=work.sample,
+            run_id=self._run_id,
+            version_key=self._contestant.version.version_key,
+            suite=suite.name,
+            suite_version=suite.task_version,
+            item=item.id,
+            item_hash=item.digest,
+            repeat=work.repeat,
+            language=item.language,
+            category=item.category,
+            group=item.group,
+            answer_id=None if result.answer is None else result.answer.id,
+        )
+        if result.error is not None:
+            zero = {suite.score_metric: 0.0} if is_final(result.error) else {}
+            return sample.model_copy(
+                update={
+                    "error_kind": result.error.kind,
+                    "error": str(result.error),
+                    "metrics": zero,
+                    "score": 0.0 if zero else None,
+                }
+            )
+        assert result.answer is not None
+        answer = Answer(
+            text=result.answer.text or "",
+            choices=result.answer.choices or (),
+            finish_reason=result.answer.finish_reason,
+        )
+        scored = suite.score(work.request, answer, allow_code=self._options.allow_code, judge=self._judge)
+        return sample.model_copy(
+            update={
+                "metrics": scored.metrics,
+                "detail": scored.detail,
+                "score": scored.metrics.get(suite.score_metric),
+            }
+        )
+
+
+@contextmanager
+def _alone(data_dir: Path, plan_hash: str) -> Iterator[None]:
+    """One process at a time works on a plan; the kernel frees the lock when it dies."""
+    folder = data_dir / "run"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(folder / f"bench-{plan_hash[:16]}.lock", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise SuiteError(
+            "another process is at work on exactly this run: watch it with `arena bench show last`"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
