@@ -37,6 +37,7 @@ Ties = Literal["half", "davidson", "rao-kupper"]
 Format = Literal["table", "json", "csv", "markdown", "parquet"]
 
 _WIDTH_WITHOUT_TERMINAL = 120
+_WIDTH_WITH_COLUMNS = 200
 _SUFFIXES: dict[str, Format] = {
     ".json": "json", ".csv": "csv", ".md": "markdown", ".parquet": "parquet", ".txt": "table",
 }  # fmt: skip
@@ -171,6 +172,8 @@ def leaderboard(
     view, advice = _view(data, query, choice, shown)
     if kind != "table" or view.rows:
         _put(view, kind, out)
+    elif not advice:
+        _tell_notes(view)
     if advice:
         console.print(advice, highlight=False, markup=False)
 
@@ -202,6 +205,7 @@ class _View:
     rows: Sequence[BaseModel]
     tables: Callable[[int, bool], list[Table]]
     notes: list[str]
+    width: int = _WIDTH_WITHOUT_TERMINAL
 
 
 def _view(data: Path, query: BoardQuery, choice: _Choice, shown: _Shown) -> tuple[_View, str]:
@@ -262,7 +266,8 @@ def _board_view(store: Store, rated: Rated, shown: _Shown) -> _View:
     data = board.model_dump(mode="json")
     if shown.columns:
         data["models"] = _dumped(rows)
-    return _View(data, kind, rows, tables, [*notes, *notes_of(board)])
+    width = _WIDTH_WITH_COLUMNS if shown.columns else _WIDTH_WITHOUT_TERMINAL
+    return _View(data, kind, rows, tables, [*notes, *notes_of(board)], width)
 
 
 def _changes_view(store: Store, query: BoardQuery, time: datetime) -> _View:
@@ -374,11 +379,11 @@ def _put(view: _View, kind: Format, out: Path | None) -> None:
                 if kind == "json":
                     print_json(view.data, file)
                 else:
-                    _print_tables(view, Console(file=file, width=_WIDTH_WITHOUT_TERMINAL))
+                    _print_tables(view, Console(file=file, width=view.width))
         elif kind == "json":
             print_json(view.data)
         else:
-            width = output.width if output.is_terminal else max(output.width, _WIDTH_WITHOUT_TERMINAL)
+            width = output.width if output.is_terminal else max(output.width, view.width)
             _print_tables(view, Console(width=width))
     except OSError as error:
         if out is None:
@@ -387,8 +392,12 @@ def _put(view: _View, kind: Format, out: Path | None) -> None:
     if out is not None:
         console.print(f"Wrote {out}", highlight=False, markup=False)
     if kind == "table":
-        for note in view.notes:
-            console.print(note, highlight=False, markup=False, style="dim")
+        _tell_notes(view)
+
+
+def _tell_notes(view: _View) -> None:
+    for note in view.notes:
+        console.print(note, highlight=False, markup=False, style="dim")
 
 
 def _print_tables(view: _View, screen: Console) -> None:
