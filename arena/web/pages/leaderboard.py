@@ -164,6 +164,7 @@ def _read(store: Store, found: dict[str, Any]) -> tuple[str, Rated]:
         ties="half" if plain or styled else found.get("ties") or TIES[0],
         style_control=styled and not plain,
         position_bias=not plain,
+        settled=True,
     )
     return str(found.get("view") or VIEWS[0]), rate(store, query)
 

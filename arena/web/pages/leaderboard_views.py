@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from arena.web._i18n import text
 from results.leaderboard import BoardQuery, Leaderboard, Rated, rate
+from results.leaderboard_facts import RowFacts, row_facts, size_text
 from results.leaderboard_history import RatingPoint, rating_history
 from results.leaderboard_pairs import battles_of_pair, difference, head_to_head, pair_matrix
 from results.store import Store
@@ -20,6 +21,8 @@ View = Literal["board", "pairs", "duel", "time", "judges"]
 VIEWS: tuple[View, ...] = ("board", "pairs", "duel", "time", "judges")
 
 PATH = "leaderboard"
+FACTS = ("licence", "size", "quantisation", "parent", "speed", "first_token", "cost")
+"""Columns of what is known of models beside their ratings, in their order."""
 MOST_IN_MATRIX = 24
 MOST_LINES = 8
 POINTS = 16
@@ -63,7 +66,7 @@ class Shown:
 def view_html(store: Store, rated: Rated, shown: Shown, locale: str) -> str:
     """The view as HTML in `locale`; names and prompts are escaped. Raises StoreError."""
     if not rated.board.votes or shown.view == "board":
-        return board_html(rated.board, locale)
+        return board_html(rated.board, locale, row_facts(store, rated) if rated.board.votes else {})
     figures: Callable[[], dict[str, Any]] = {
         "pairs": lambda: _pairs(rated, shown),
         "duel": lambda: _duel(store, rated, shown),
@@ -73,8 +76,10 @@ def view_html(store: Store, rated: Rated, shown: Shown, locale: str) -> str:
     return _render(f"leaderboard_{shown.view}.html", locale, board=rated.board, **figures())
 
 
-def board_html(board: Leaderboard, locale: str) -> str:
-    """The leaderboard as a table with an interval bar for each rated model."""
+def board_html(board: Leaderboard, locale: str, facts: dict[str, RowFacts] | None = None) -> str:
+    """The leaderboard as a table with an interval bar for each rated model, and what is known of the models beside:
+    a column for whatever is known of any of them."""
+    told = {name: _facts(row) for name, row in (facts or {}).items()}
     ends = [
         value
         for row in board.models
@@ -91,6 +96,8 @@ def board_html(board: Leaderboard, locale: str) -> str:
         low=low,
         width=max(high - low, 1e-9),
         excluded="; ".join(f"{reason} ({count:,})" for reason, count in excluded),
+        facts=told,
+        fact_columns=[name for name in FACTS if any(name in row for row in told.values())],
         why=lambda status: text(locale, f"unrated.{status}"),
         effects=[
             f"{text(locale, f'leaderboard.style.{effect.name}')} {effect.value:+.2f} "
@@ -105,6 +112,20 @@ def _render(template: str, locale: str, **figures: Any) -> str:
         return text(locale, f"leaderboard.{key}", **named)
 
     return _templates.get_template(template).render(t=translate, **figures)
+
+
+def _facts(row: RowFacts) -> dict[str, str]:
+    """What is known of a model, as cells by the names of `FACTS`."""
+    cells = {
+        "licence": row.licence,
+        "size": " · ".join(filter(None, (size_text(row.parameters), size_text(row.bytes_on_disk, "B")))),
+        "quantisation": row.quantisation,
+        "parent": row.parent,
+        "cost": None if row.cost_per_1000 is None else f"{row.cost_per_1000:.3g} {row.currency}",
+        "speed": None if row.tokens_per_second is None else f"{row.tokens_per_second:.1f}",
+        "first_token": None if row.first_token is None else f"{row.first_token:.2f} s",
+    }
+    return {name: cell for name, cell in cells.items() if cell}
 
 
 def _reason(reason: str, locale: str) -> str:
