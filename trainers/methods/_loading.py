@@ -203,7 +203,7 @@ def _choose_weights(model: Any, recipe: Recipe) -> Any:
 
 def _with_tool_tokens(model: Any, recipe: Recipe, tokenizer: Any) -> Any:
     """New tokens whose embeddings alone are trained (ToolkenGPT, arXiv 2305.11554)."""
-    from peft import LoraConfig, get_peft_model
+    from peft import TrainableTokensConfig, get_peft_model
 
     tokens = list(recipe.tool_tokens.tokens)
     known = [token for token in tokens if token in tokenizer.get_vocab()]
@@ -213,18 +213,19 @@ def _with_tool_tokens(model: Any, recipe: Recipe, tokenizer: Any) -> Any:
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer))
     ids = tokenizer.convert_tokens_to_ids(tokens)
-    config = LoraConfig(
-        task_type="CAUSAL_LM", target_modules=[], trainable_token_indices=_token_targets(model, ids)
+    # Where the head is tied to the embeddings, peft trains the rows of both as one.
+    config = TrainableTokensConfig(
+        task_type="CAUSAL_LM", token_indices=ids, target_modules=_token_modules(model)
     )
     return get_peft_model(model, config)
 
 
-def _token_targets(model: Any, ids: list[int]) -> dict[str, list[int]]:
+def _token_modules(model: Any) -> list[str]:
     def name_of(module: Any) -> str:
         path: str = next(name for name, found in model.named_modules() if found is module)
         return path.rpartition(".")[2]
 
-    targets = {name_of(model.get_input_embeddings()): ids}
+    modules = [model.get_input_embeddings()]
     if not model.config.tie_word_embeddings:
-        targets[name_of(model.get_output_embeddings())] = ids
-    return targets
+        modules.append(model.get_output_embeddings())
+    return [name_of(module) for module in modules]

@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    DataCollatorForSeq2Seq,
     DataCollatorWithPadding,
     Trainer,
     TrainingArguments,
@@ -100,6 +101,13 @@ def _sft_config(parts: Parts) -> SFTConfig:
 
 
 def _sft(parts: Parts) -> Trainer:
+    if parts.plan.recipe.method == "tool_tokens":
+        # trl's loss multiplies by the head's weight itself, past the rows that are trained on it.
+        return Trainer(
+            args=TrainingArguments(**parts.arguments),
+            data_collator=DataCollatorForSeq2Seq(parts.tokenizer),
+            **_shared(parts),
+        )
     return SFTTrainer(args=_sft_config(parts), **_shared(parts))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ log = logging.getLogger("trainers")
 
 Tell = Callable[[dict[str, Any]], None]
 
+TENSORBOARD = "tensorboard"
+
 SAMPLED = ("rloo", "grpo")
 
 
@@ -41,6 +44,8 @@ def train(plan: TrainingPlan, data_dir: Path, folder: Path, tell: Tell) -> dict[
     """
     recipe = plan.recipe
     (folder / CANCEL).unlink(missing_ok=True)
+    # Its callback would otherwise write below the directory that this process was started in.
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / TENSORBOARD)
     set_seed(recipe.seed)
     tokenizer = load_tokenizer(plan.base.path)
     labels = _labels(plan, data_dir)
@@ -173,9 +178,9 @@ def _save(plan: TrainingPlan, trainer: Any, tokenizer: Any, out: Path) -> None:
     model.config.use_cache = True
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    logs = Path(trainer.args.output_dir) / "runs"
+    logs = Path(trainer.args.output_dir).parent / TENSORBOARD
     if logs.is_dir():
-        shutil.copytree(logs, out / "tensorboard", dirs_exist_ok=True)
+        shutil.copytree(logs, out / TENSORBOARD, dirs_exist_ok=True)
 
 
 def _last(trainer: Any, key: str) -> float | None:
