@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from arena.cli import battles, data, db, judge, leaderboard, models, report, serve, tokens, votes
+from arena.cli import battles, bench, data, db, judge, leaderboard, models, report, serve, tokens, votes
 from arena.cli import format as format_
 from arena.cli._common import BAD_USAGE, FAILED, BadInput, WorkFailed, console
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command(name="serve")(serve.serve)
 app.add_typer(votes.app, name="votes")
 app.add_typer(battles.app, name="battles")
+app.add_typer(bench.app, name="bench")
 app.add_typer(db.app, name="db")
 app.add_typer(format_.app, name="format")
 app.add_typer(models.app, name="models")

@@ -1,0 +1,154 @@
+"""Finished runs, read back: which run, its results, what changed since the last one, samples in full."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from evaluators.suites.comparing import Side, compare
+from evaluators.suites.errors import SuiteError
+from evaluators.suites.results_of import read_samples
+from evaluators.suites.scorers.choice import confusion
+from results.store import Store
+from results.store.aliases import find_version
+from results.store.suites import StoredSuiteRun, suite_results, suite_runs
+
+
+def find_run(store: Store, which: str) -> StoredSuiteRun:
+    """The run of an id (or at least 4 characters of it), of a name (its newest), or `last`. Raises SuiteError."""
+    runs = suite_runs(store)
+    if not runs:
+        raise SuiteError("there is no run yet: `arena bench run --model MODEL --suite SUITE`")
+    if which == "last":
+        return runs[-1]
+    named = [run for run in runs if run.name == which]
+    if named:
+        return named[-1]
+    found = [run for run in runs if len(which) >= 4 and str(run.id).startswith(which.lower())]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise SuiteError(
+            f"'{which}' could be {' or '.join(str(run.id) for run in found[:5])}: give more of it"
+        )
+    raise SuiteError(f"there is no run '{which}': see `arena bench runs`")
+
+
+def find_side(store: Store, word: str) -> Side:
+    """What `compare` is given: a model (its newest samples), a run with one model, or RUN:MODEL. Raises SuiteError."""
+    found = find_version(store, word)
+    if found.version is not None:
+        return Side(found.version.label, found.version.version_key)
+    which, colon, model = word.partition(":")
+    try:
+        run = find_run(store, which)
+    except SuiteError:
+        raise SuiteError(
+            f"'{word}' is no model, version or alias, and no run: see `arena bench runs`"
+        ) from None
+    labels = {row["model"]: row["version_key"] for row in suite_results(store, run.id).to_pylist()}
+    chosen = [label for label in labels if not colon or model in (label, label.rsplit("@", 1)[0])]
+    if len(chosen) != 1:
+        raise SuiteError(f"the run {word} has {', '.join(labels) or 'no results'}: write RUN:MODEL")
+    return Side(f"{chosen[0]} in {str(run.id)[:13]}", labels[chosen[0]], run.id)
+
+
+def run_summary(store: Store, run: StoredSuiteRun) -> dict[str, Any]:
+    """A run as plain JSON: its plan, state and results."""
+    results = suite_results(store, run.id).to_pylist()
+    return {
+        "run": str(run.id),
+        "name": run.name,
+        "state": run.state,
+        "note": run.note,
+        "started": run.created_at.isoformat(),
+        "finished": None if run.finished_at is None else run.finished_at.isoformat(),
+        "plan": run.plan,
+        "results": [{key: value for key, value in row.items() if key != "run_id"} for row in results],
+    }
+
+
+def change_since(store: Store, run: StoredSuiteRun) -> dict[str, Any] | None:
+    """What changed since the finished run of the same name before this one, model by model (by name, so that a new
+    version is compared with the one before it); None where there is none."""
+    earlier = [
+        other
+        for other in suite_runs(store)
+        if other.name == run.name and other.state == "done" and other.created_at < run.created_at
+    ]
+    if not run.name or not earlier:
+        return None
+    last = earlier[-1]
+    before, after = _by_name(store, last.id), _by_name(store, run.id)
+    changes = []
+    for name in sorted(before.keys() & after.keys()):
+        sides = [
+            Side(label, key, id_) for (label, key), id_ in ((before[name], last.id), (after[name], run.id))
+        ]
+        try:
+            comparison = compare(store, *sides)
+        except SuiteError:
+            continue
+        changes.extend(
+            {
+                "model": sides[1].label,
+                "before_model": sides[0].label,
+                "suite": each.suite,
+                "before": each.difference.a,
+                "after": each.difference.b,
+                "change": each.difference.difference,
+                "interval": each.difference.interval,
+                "p": each.adjusted_p,
+                "verdict": each.verdict,
+                "items": each.difference.items,
+            }
+            for each in comparison.suites
+        )
+    return {"run": str(last.id), "started": last.created_at.isoformat(), "changes": changes}
+
+
+def suite_detail(store: Store, run: StoredSuiteRun, suite: str) -> dict[str, Any]:
+    """One suite of a run: results by category, the confusion matrix of labels, and its samples, worst first.
+    Raises SuiteError where the run has no samples of it."""
+    rows = read_samples(store, run.id, suite)
+    if not rows:
+        raise SuiteError(f"this run has no samples of '{suite}'")
+    labels = {row["version_key"]: row["model"] for row in suite_results(store, run.id).to_pylist()}
+    detail: dict[str, Any] = {"run": str(run.id), "suite": suite, "models": []}
+    for key in dict.fromkeys(row["version_key"] for row in rows):
+        own = [row for row in rows if row["version_key"] == key]
+        pairs = [
+            (row["detail"]["target"], row["detail"].get("read"))
+            for row in own
+            if isinstance(row["detail"].get("target"), str) and "accuracy" in row["metrics"]
+        ]
+        categories: dict[str, list[float]] = {}
+        for row in own:
+            if row["score"] is not None:
+                categories.setdefault(row["category"], []).append(row["score"])
+        detail["models"].append(
+            {
+                "model": labels.get(key, str(key)),
+                "categories": {
+                    name: {"score": sum(scores) / len(scores), "samples": len(scores)}
+                    for name, scores in sorted(categories.items())
+                },
+                "confusion": confusion(pairs) if len({target for target, _ in pairs}) <= 40 else {},
+                "samples": [
+                    {
+                        name: row[name]
+                        for name in (
+                            "item", "language", "category", "repeat", "score", "metrics", "detail", "rendered_prompt",
+                            "text", "choices", "error_kind", "error",
+                        )
+                    }
+                    for row in sorted(own, key=lambda row: (row["score"] is not None, row["score"] or 0.0, row["item"]))
+                ],
+            }
+        )  # fmt: skip
+    return detail
+
+
+def _by_name(store: Store, run_id: UUID) -> dict[str, tuple[str, int]]:
+    rows = suite_results(store, run_id).to_pylist()
+    return {row["model"].rsplit("@", 1)[0]: (row["model"], row["version_key"]) for row in rows}
