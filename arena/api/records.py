@@ -179,6 +179,7 @@ class RequestLog:
             if observation.error:
                 fields["error"] = observation.error[:ERROR_CHARACTERS]
         fields["duration"] = round(observation.duration, 4)
+        fields["began"] = fields.pop("time")
         self.write("generation", fields)
 
     def write(self, event: str, fields: dict[str, Any]) -> None:

@@ -184,7 +184,7 @@ class ChatRequest(_Generating):
         if self.tools or self.functions:
             raise unsupported(
                 "tools" if self.tools else "functions",
-                "tool calls are not offered here: the model would have to be trusted to write them well-formed",
+                "tool calls are not offered here; describe what you want in the prompt and read the answer",
             )
         if self.response_format is not None and self.response_format.type != "text":
             raise unsupported(

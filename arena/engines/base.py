@@ -152,24 +152,39 @@ class Generation(BaseModel):
 
 
 class ScoreRequest(BaseModel):
-    """Continuations to be scored after one context: raw text, or a conversation that the assistant answers."""
+    """Continuations to be scored after one context: raw text, or a conversation that the assistant answers.
+
+    With `alternatives` the scores tell each token, with that many of the likeliest at its place.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     conversation: Conversation | None = None
     text: str | None = None
     continuations: tuple[str, ...] = Field(min_length=1)
+    alternatives: int | None = Field(default=None, ge=0, le=20)
 
 
 class Score(BaseModel):
     """How likely a continuation is: the sum of its tokens' log-probabilities (natural logarithm), their number,
-    and whether each of them is the model's first choice."""
+    and whether each of them is the model's first choice. `trace` tells each token where that was asked for (and the
+    engine can)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     logprob: float
     tokens: int
     greedy: bool
+    trace: tuple[TokenLogprob, ...] = ()
+
+
+class Embeddings(BaseModel):
+    """One vector of unit length for each text, in order, and how many tokens the texts have together (where known)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vectors: tuple[tuple[float, ...], ...]
+    tokens: int | None = None
 
 
 class Prompted(BaseModel):
@@ -230,4 +245,12 @@ class Scorer(Protocol):
 
     async def loglikelihood(self, requests: Sequence[ScoreRequest]) -> list[tuple[Score, ...]]:
         """For each request the scores of its continuations, in order. Raises `EngineError`."""
+        ...
+
+
+class Embedder(Protocol):
+    """An engine that can also make vectors of texts."""
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """A vector for each text. Raises `EngineError`, `EngineRejected` where the model has none."""
         ...

@@ -12,6 +12,7 @@ from typing import Any
 
 from arena.engines.base import (
     Chunk,
+    Embeddings,
     EngineError,
     EngineRejected,
     EngineTimedOut,
@@ -31,6 +32,8 @@ from arena.engines.framing import framed
 from arena.engines.jobs import answers
 from arena.engines.protocol import (
     Delta,
+    Embedded,
+    EmbedMany,
     Ended,
     FromWorker,
     Prompting,
@@ -152,6 +155,15 @@ class LocalEngine:
                 found.extend(await self._score(message, ready))
         return found
 
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """A vector of unit length for each text: the mean of the model's last hidden states (see `Embedder`)."""
+        message = EmbedMany(id=0, texts=tuple(texts), adapter=self._adapter)
+        async with self._residency.using(self.resident) as ready:
+            reply = await self._reply_to(message, ready)
+        if not isinstance(reply, Embedded):
+            raise EngineError(f"{self.spec.name}: the worker answered an embedding with '{reply.type}'")
+        return Embeddings(vectors=reply.vectors, tokens=reply.tokens)
+
     async def close(self) -> None:
         """End the worker process, and with it the answers of all engines that share it."""
         await asyncio.to_thread(self.worker.stop)
@@ -164,6 +176,12 @@ class LocalEngine:
         return request.model_copy(update={"conversation": framed(self.spec, request.conversation)})
 
     async def _score(self, message: ScoreMany, ready: Ready) -> tuple[tuple[Score, ...], ...]:
+        reply = await self._reply_to(message, ready)
+        if not isinstance(reply, Scored):
+            raise EngineError(f"{self.spec.name}: the worker answered a scoring with '{reply.type}'")
+        return reply.scores
+
+    async def _reply_to(self, message: ScoreMany | EmbedMany, ready: Ready) -> FromWorker:
         ticket = self._gate.enter(self._key) if ready.device == "cpu" else None
         identity: int | None = None
         try:
@@ -177,14 +195,11 @@ class LocalEngine:
                 self.worker.cancel(identity)
             if ticket is not None:
                 self._gate.leave(ticket)
-        match reply:
-            case Scored(scores=scores):
-                return scores
-            case Refused():
-                raise ERRORS[reply.kind](f"{self.spec.name}: {reply.message}")
-            case EngineUnavailable():
-                raise reply
-        raise EngineError(f"{self.spec.name}: the worker answered a scoring with '{reply.type}'")
+        if isinstance(reply, Refused):
+            raise ERRORS[reply.kind](f"{self.spec.name}: {reply.message}")
+        if isinstance(reply, EngineUnavailable):
+            raise reply
+        return reply
 
     def _start_message(self, request: GenerationRequest) -> Start:
         if (request.conversation is None) == (request.text is None):

@@ -15,12 +15,23 @@ import torch
 from arena.engines.base import FinishReason, Token, TokenLogprob
 from arena.engines.local_adapters import CannotAttach
 from arena.engines.local_decode import Decoder, Sequence, Step
+from arena.engines.local_embed import EmbeddingJob, embed_batch, embedding_job
 from arena.engines.local_model import LoadedModel, free_memory
 from arena.engines.local_prompt import CannotRender, Rendered, encode_text, render
 from arena.engines.local_sampling import TokenSampler, effective
 from arena.engines.local_score import DoesNotFit, ScoringJob, score_batch, scoring_job
 from arena.engines.memory import in_words
-from arena.engines.protocol import Delta, Ended, FromWorker, Refused, Scored, ScoreMany, Start, Started
+from arena.engines.protocol import (
+    Delta,
+    EmbedMany,
+    Ended,
+    FromWorker,
+    Refused,
+    Scored,
+    ScoreMany,
+    Start,
+    Started,
+)
 from arena.engines.text_stream import TextDecoder
 from prompt_formats import OverBudget, ResponseParser
 
@@ -55,7 +66,7 @@ class Answers:
         self._send = send
         self._decoder = Decoder(loaded)
         self._answers: dict[int, _Answer] = {}
-        self._scoring: deque[ScoringJob] = deque()
+        self._scoring: deque[ScoringJob | EmbeddingJob] = deque()
 
     @property
     def busy(self) -> bool:
@@ -78,10 +89,14 @@ class Answers:
                 Refused(id=message.id, kind="error", message=f"{type(error).__name__}: {str(error)[:300]}")
             )
 
-    def score(self, message: ScoreMany) -> None:
-        """Encode the contexts and continuations, check that they fit, and queue them."""
+    def score(self, message: ScoreMany | EmbedMany) -> None:
+        """Encode the contexts and continuations (or the texts to embed), check that they fit, and queue them."""
         try:
-            job = scoring_job(self._loaded, message)
+            job = (
+                embedding_job(self._loaded, message)
+                if isinstance(message, EmbedMany)
+                else scoring_job(self._loaded, message)
+            )
         except (CannotRender, CannotAttach) as error:
             self._send(Refused(id=message.id, kind="rejected", message=str(error)))
         except (DoesNotFit, OverBudget) as error:
@@ -114,11 +129,16 @@ class Answers:
             log.exception("out of memory while decoding")
             self._give_up("the machine has no memory left for these answers: shorten them, or ask for fewer")
 
-    def _score_one_batch(self, job: ScoringJob) -> None:
-        score_batch(self._loaded, job)
+    def _score_one_batch(self, job: ScoringJob | EmbeddingJob) -> None:
+        if isinstance(job, EmbeddingJob):
+            embed_batch(self._loaded, job)
+        else:
+            score_batch(self._loaded, job)
         if job.done:
             self._scoring.popleft()
-            self._send(Scored(id=job.id, scores=job.scores()))
+            self._send(
+                job.result() if isinstance(job, EmbeddingJob) else Scored(id=job.id, scores=job.scores())
+            )
 
     def _begin(self, message: Start) -> None:
         adapter = self._attached(message.adapter)

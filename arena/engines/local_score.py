@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from arena.engines.base import Score, ScoreRequest
+from arena.engines.base import Score, ScoreRequest, TokenLogprob
 from arena.engines.local_model import LoadedModel
 from arena.engines.local_prompt import render
 from arena.engines.protocol import ScoreMany
@@ -32,6 +32,7 @@ class _Item:
     context: list[int]
     continuations: list[list[int]]
     scores: list[Score] = field(default_factory=list)
+    alternatives: int | None = None
 
     @property
     def length(self) -> int:
@@ -71,7 +72,7 @@ def score_batch(loaded: LoadedModel, job: ScoringJob) -> None:
     first = job.items[job.next]
     if not (loaded.joinable and _fits_window(loaded.model.config, first.length)):
         for position, ids in enumerate(first.continuations):
-            alone = _Item(first.index, first.context, [ids])
+            alone = _Item(first.index, first.context, [ids], alternatives=first.alternatives)
             _score_rows(loaded, [alone], job.adapter)
             first.scores[position:] = alone.scores
         job.next += 1
@@ -107,7 +108,7 @@ def _encode(loaded: LoadedModel, index: int, request: ScoreRequest, message: Sco
             f"request {index}: context and continuation have {longest:,} tokens; the model's context holds "
             f"{loaded.context_length:,}. Shorten the context"
         )
-    return _Item(index, context, continuations)
+    return _Item(index, context, continuations, alternatives=request.alternatives)
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
@@ -151,7 +152,7 @@ def _score_rows(loaded: LoadedModel, items: list[_Item], adapter: str | None) ->
             column = end
     columns = sorted({column for _, column, _ in wanted})
     if not columns:  # empty continuations alone
-        _fill_in(items, [], [])
+        _fill_in(items, [], [], [])
         return
     alone = len(items) == 1 and len(items[0].continuations) == 1
     mask = None if alone else _mask(segments[:, : columns[-1] + 1], loaded.dtype)
@@ -162,16 +163,41 @@ def _score_rows(loaded: LoadedModel, items: list[_Item], adapter: str | None) ->
     tokens = torch.tensor([token for _, _, token in wanted], device=logprobs.device)
     chosen = logprobs.gather(1, tokens[:, None])[:, 0].tolist()
     greedy = (logprobs.argmax(dim=-1) == tokens).tolist()
-    _fill_in(items, chosen, greedy)
+    _fill_in(items, chosen, greedy, _traced(loaded, items, wanted, logprobs))
 
 
-def _fill_in(items: list[_Item], logprobs: list[float], greedy: list[bool]) -> None:
+def _traced(
+    loaded: LoadedModel, items: list[_Item], wanted: list[tuple[int, int, int]], logprobs: torch.Tensor
+) -> list[TokenLogprob]:
+    """Each scored token with its alternatives, where an item asks for them; `logprobs` is (wanted, vocabulary)."""
+    most = max((item.alternatives for item in items if item.alternatives is not None), default=None)
+    if most is None:
+        return []
+    values, ids = (each.tolist() for each in torch.topk(logprobs, max(most, 1), dim=-1))
+    decode = loaded.tokenizer.decode
+    found = []
+    for place, (row, _, token) in enumerate(wanted):
+        kept = items[row].alternatives or 0
+        top = tuple((decode([i]), v) for i, v in zip(ids[place][:kept], values[place][:kept], strict=True))
+        text, value = decode([token]), float(logprobs[place, token])
+        found.append(TokenLogprob(token=text, token_id=token, logprob=value, top=top))
+    return found
+
+
+def _fill_in(
+    items: list[_Item], logprobs: list[float], greedy: list[bool], traces: list[TokenLogprob]
+) -> None:
     at = 0
     for item in items:
         for continuation in item.continuations:
             end = at + len(continuation)
             item.scores.append(
-                Score(logprob=sum(logprobs[at:end]), tokens=len(continuation), greedy=all(greedy[at:end]))
+                Score(
+                    logprob=sum(logprobs[at:end]),
+                    tokens=len(continuation),
+                    greedy=all(greedy[at:end]),
+                    trace=tuple(traces[at:end]) if item.alternatives is not None else (),
+                )
             )
             at = end
 

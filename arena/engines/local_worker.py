@@ -18,6 +18,8 @@ from pydantic import ValidationError
 from arena.engines.protocol import (
     TO_WORKER,
     Cancel,
+    Detach,
+    EmbedMany,
     Failed,
     FromWorker,
     Loading,
@@ -123,6 +125,10 @@ def _handle(message: ToWorker, answers: Any) -> None:
             answers.start(message)
         case ScoreMany():
             answers.score(message)
+        case EmbedMany():
+            answers.score(message)
+        case Detach():
+            answers.detach(message.adapter)
         case Cancel():
             answers.cancel(message.id)
         case Threads():

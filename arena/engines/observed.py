@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict
 
 from arena.engines.base import (
     Chunk,
+    Embedder,
+    Embeddings,
     Engine,
     EngineError,
     EngineRejected,
@@ -206,6 +208,7 @@ class _Call:
     prompted: Prompted | None = None
     text: list[str] = field(default_factory=list)
     generation: Generation | None = None
+    prompt_tokens: int | None = None
 
     def __post_init__(self) -> None:
         # Work of pages and battles runs in tasks that inherit the id of whichever request began them.
@@ -214,7 +217,7 @@ class _Call:
     def observation(self, outcome: str, error: str | None = None) -> Observation:
         made = self.generation
         prompt = made.rendered_prompt if made else self.prompted.rendered_prompt if self.prompted else None
-        prompt_tokens = made.prompt_tokens if made else self.prompted.prompt_tokens if self.prompted else None
+        told = made or self.prompted
         return Observation(
             request_id=self.identity,
             time=self.time,
@@ -224,7 +227,7 @@ class _Call:
             outcome=outcome,
             error=error,
             finish_reason=made.finish_reason if made else None,
-            prompt_tokens=prompt_tokens,
+            prompt_tokens=told.prompt_tokens if told else self.prompt_tokens,
             completion_tokens=made.completion_tokens if made else None,
             # From the caller's side: what a loading or busy model made it wait for counts.
             time_to_first_token=self.first,
@@ -284,15 +287,18 @@ class ObservedEngine:
         with self._calls("scores", 1):
             return await cast(Scorer, self.engine).loglikelihood(requests)
 
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """See `Embedder.embed`. Raises `EngineRejected` where the engine makes no vectors."""
+        if not hasattr(self.engine, "embed"):
+            raise EngineRejected(f"{self._model}: this engine makes no embeddings")
+        with self._calls("embeddings", 1) as (call,):
+            made = await cast(Embedder, self.engine).embed(texts)
+            call.prompt_tokens = made.tokens
+            return made
+
     async def close(self) -> None:
         """See `Engine.close`."""
         await self.engine.close()
-
-    @contextmanager
-    def observing(self, work: Work) -> Iterator[None]:
-        """Record what happens inside as one call of another kind of work."""
-        with self._calls(work, 1):
-            yield
 
     @contextmanager
     def _calls(self, work: Work, count: int) -> Iterator[list[_Call]]:

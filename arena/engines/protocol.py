@@ -78,6 +78,22 @@ class ScoreMany(_Message):
     prompting: Prompting = Prompting()
 
 
+class Detach(_Message):
+    """Free what the adapter in this folder takes, unless answers use it. It is loaded again when it is asked for."""
+
+    type: Literal["detach"] = "detach"
+    adapter: Path
+
+
+class EmbedMany(_Message):
+    """Make a vector of each text: the mean of the model's last hidden states, of unit length."""
+
+    type: Literal["embed"] = "embed"
+    id: int
+    texts: tuple[str, ...]
+    adapter: Path | None = None
+
+
 class Cancel(_Message):
     """Stop answering `id`; an `ended` with reason `cancelled` follows unless it had ended already."""
 
@@ -159,6 +175,15 @@ class Scored(_Message):
     scores: tuple[tuple[Score, ...], ...]
 
 
+class Embedded(_Message):
+    """The vectors of an `embed` message, in the order of its texts; `tokens` is the texts' number of tokens."""
+
+    type: Literal["embedded"] = "embedded"
+    id: int
+    vectors: tuple[tuple[float, ...], ...]
+    tokens: int
+
+
 class Refused(_Message):
     """Answer `id` cannot be given; `kind` is an `EngineError`'s."""
 
@@ -168,8 +193,8 @@ class Refused(_Message):
     message: str
 
 
-ToWorker = WorkerConfig | Start | ScoreMany | Cancel | Threads
-FromWorker = Loading | Ready | Failed | Started | Delta | Ended | Scored | Refused
+ToWorker = WorkerConfig | Detach | Start | ScoreMany | EmbedMany | Cancel | Threads
+FromWorker = Loading | Ready | Failed | Started | Delta | Ended | Scored | Embedded | Refused
 
 TO_WORKER: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
 FROM_WORKER: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])

@@ -17,6 +17,7 @@ from arena.config import Price, Settings
 from arena.engines.base import (
     BrokenAnswer,
     Chunk,
+    Embeddings,
     Finished,
     Generation,
     GenerationRequest,
@@ -129,6 +130,22 @@ class RemoteEngine:
         Raises `EngineRejected` for others, naming what to do instead.
         """
         return await score_all(self.spec, requests, self._remotes.formats, self._ask, self._together)
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """The endpoint's own vectors (see `Embedder`). Raises `EngineRejected` where it has none for this model."""
+
+        async def call(client: Any) -> Any:
+            return await client.embeddings.create(
+                model=self.spec.source, input=list(texts), encoding_format="float"
+            )
+
+        reply = await self._ask(call, sum(len(text) for text in texts) // 4)
+        vectors = tuple(tuple(each.embedding) for each in sorted(reply.data, key=lambda each: each.index))
+        if len(vectors) != len(texts):
+            raise BrokenAnswer(
+                f"{self.spec.name}: {len(texts)} texts were sent, and {len(vectors)} vectors came back"
+            )
+        return Embeddings(vectors=vectors, tokens=reply.usage.prompt_tokens if reply.usage else None)
 
     async def close(self) -> None:
         """Close the connections that this event loop opened."""

@@ -26,6 +26,9 @@ from arena.engines.base import EngineUnavailable
 from arena.engines.protocol import (
     FROM_WORKER,
     Cancel,
+    Detach,
+    Embedded,
+    EmbedMany,
     Ended,
     Failed,
     FromWorker,
@@ -114,8 +117,11 @@ class WorkerProcess:
                 self._spawn()
             return self._loaded
 
-    def start(self, request: Start | ScoreMany, sink: Sink) -> int:
-        """Begin an answer or a scoring on a loaded worker; returns its id. `sink` is called from another thread."""
+    def start(self, request: Start | ScoreMany | EmbedMany, sink: Sink) -> int:
+        """Begin an answer, a scoring or an embedding on a loaded worker; returns its id.
+
+        `sink` is called from another thread.
+        """
         with self._lock:
             if self._process is None:
                 raise self._gone("ended before this answer began")
@@ -135,6 +141,12 @@ class WorkerProcess:
             timer.daemon = True
             self._cancelling[identity] = timer
             timer.start()
+
+    def detach(self, adapter: Path) -> None:
+        """Have the worker free an adapter that no answer uses."""
+        with self._lock:
+            if self._process is not None:
+                self._outbox.put(Detach(adapter=adapter))
 
     def use_threads(self, count: int) -> None:
         """Let the worker compute with `count` threads."""
@@ -224,7 +236,7 @@ class WorkerProcess:
     def _deliver(self, message: FromWorker) -> None:
         assert not isinstance(message, Loading | Ready | Failed)
         with self._lock:
-            last = isinstance(message, Ended | Scored | Refused)
+            last = isinstance(message, Ended | Scored | Embedded | Refused)
             if isinstance(message, Ended):
                 self.tokens_generated += message.completion_tokens
             sink = self._sinks.pop(message.id, None) if last else self._sinks.get(message.id)
