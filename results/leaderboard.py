@@ -199,6 +199,14 @@ def rate(store: Store, query: BoardQuery) -> Rated:
     return Rated(query, _board(query, selected, rows, extra), selected, fit, ties)
 
 
+def rated_rows(
+    names: Sequence[str], counts: PairCounts, fit: BradleyTerry, *, simultaneous: bool = False
+) -> list[LeaderboardRow]:
+    """The rows of a leaderboard, best first, of a fit to the counts of the models `names`."""
+    best, worst = rank_bounds(fit, simultaneous=simultaneous)
+    return list(_ranked(_bradley_terry_rows(names, counts, fit, best, worst)))
+
+
 def known_values(store: Store, column: Literal["category", "language", "judge"]) -> list[str]:
     """The categories, languages or judges that counted comparisons have, most votes first."""
     table = store.query(
@@ -374,4 +382,5 @@ __all__ = [
     "leaderboard",
     "matching",
     "rate",
+    "rated_rows",
 ]
