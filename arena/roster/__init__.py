@@ -8,14 +8,13 @@ reason, and battles are drawn among the rest.
 from arena.roster._entries import Contestant, Roster, enrol
 from arena.roster._opening import needs_embedded, open_roster, resolve_models, sync
 from arena.roster._references import UnknownModel, current, enter, find
-from arena.roster._specs import check_formats, configured_specs, spec_from_text, specs_from_tables
+from arena.roster._specs import check_formats, spec_from_text, specs_from_tables
 
 __all__ = [
     "Contestant",
     "Roster",
     "UnknownModel",
     "check_formats",
-    "configured_specs",
     "current",
     "enrol",
     "enter",

@@ -136,19 +136,22 @@ def _spec_of_word(store: Store, data_dir: Path, word: str) -> ModelSpec:
 
 
 def _served(store: Store, data_dir: Path, words: Sequence[str]) -> list[ModelSpec]:
-    """Specs of words that name no model of the roster yet."""
-    served = {e.version.model: e.version for e in stored.entries(store) if e.origin == SERVE}
+    """Specs of words that name no model which takes part anyway."""
+    others = {e.version.model: e.version for e in stored.entries(store) if e.origin != SERVE}
     specs = []
     for word in words:
         found = find_version(store, word)
-        if found.version is not None and found.version.model not in served:
-            if not found.on_roster:
-                raise ConfigError(
-                    f"'{word}' is not on the roster: put it there with `arena models add`, or name its source"
-                )
+        if found.version is None:
+            specs.append(_spec_of_word(store, data_dir, word))
             continue
-        spec = spec_of(found.version) if found.version is not None else _spec_of_word(store, data_dir, word)
-        specs.append(spec)
+        standing = others.get(found.version.model)
+        if standing is None:
+            specs.append(spec_of(found.version))
+        elif standing.version_key != found.version.version_key:
+            raise ConfigError(
+                f"'{word}' cannot take part beside {standing.label}: a roster holds one version of a model. "
+                f"Go back to it (`arena models rollback {standing.model}`), or give it a name of its own"
+            )
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:

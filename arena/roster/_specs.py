@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from arena.config import ConfigError, Settings, nearest
+from arena.config import ConfigError, nearest
 from arena.engines.spec import ModelSpec
 from prompt_formats import Registry, UnknownFormat
 
@@ -57,26 +57,6 @@ def spec_from_text(text: str) -> ModelSpec:
             f"'{text}': name a folder, a hub id such as Qwen/Qwen3-0.6B, or openai:MODEL@BASE_URL"
         )
     return ModelSpec(name=name, kind="local", source=text)
-
-
-def configured_specs(
-    settings: Settings, words: Sequence[str], embedded: Sequence[ModelSpec]
-) -> list[ModelSpec]:
-    """All entries: `arena.toml`, then models named by words, and the embedded ones where nothing else is named
-    (or where `embedded = true` stands in a file that names others).
-
-    Raises:
-        ConfigError: see `specs_from_tables` and `spec_from_text`; a name stands twice.
-    """
-    specs = [*specs_from_tables(settings.models), *(spec_from_text(word) for word in words)]
-    if not specs or (settings.models and "embedded" in settings.model_fields_set and settings.embedded):
-        specs = [*embedded, *specs]
-    seen: set[str] = set()
-    for spec in specs:
-        if spec.name in seen:
-            raise ConfigError(f"two models are named '{spec.name}': give one another name in arena.toml")
-        seen.add(spec.name)
-    return specs
 
 
 def check_formats(specs: Sequence[ModelSpec], registry: Registry) -> None:

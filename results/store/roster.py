@@ -116,7 +116,9 @@ def _enter(tx: Transaction, payload: Entering) -> list[RosterEntry]:
 def _enter_one(tx: Transaction, version: ModelVersionRecord, payload: Entering) -> None:
     current = _current(tx, version.model)
     if payload.origin == EMBEDDED and current is not None and current[2] != EMBEDDED:
-        return
+        taken, removed_by_a_user = current[0] is not None, current[2] == ""
+        if taken or removed_by_a_user:
+            return
     if payload.owner != "file" and current is not None and current[0] is not None and current[1] == "file":
         raise BadWrite(
             f"'{version.model}' is an entry of {_place(current[2])}: change it there, or take another name"

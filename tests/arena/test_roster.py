@@ -1,11 +1,9 @@
 import pytest
 
-from arena.config import ConfigError, Settings
+from arena.config import ConfigError
 from arena.engines.spec import ModelSpec
-from arena.roster import check_formats, configured_specs, spec_from_text, specs_from_tables
+from arena.roster import check_formats, spec_from_text, specs_from_tables
 from prompt_formats import built_in
-
-EMBEDDED = [ModelSpec(name="demo", source="embedded:demo")]
 
 
 @pytest.mark.parametrize(
@@ -19,6 +17,14 @@ EMBEDDED = [ModelSpec(name="demo", source="embedded:demo")]
 def test_models_named_by_a_word(word: str, kind: str, name: str, source: str) -> None:
     spec = spec_from_text(word)
     assert (spec.kind, spec.name, spec.source) == (kind, name, source)
+
+
+def test_a_key_is_asked_for_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    local, real = "openai:m@http://localhost:8000/v1", "openai:m@https://api.openai.com/v1"
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert [spec_from_text(word).api_key_env for word in (local, real)] == [None, "OPENAI_API_KEY"]
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    assert spec_from_text(local).api_key_env == "OPENAI_API_KEY"
 
 
 @pytest.mark.parametrize("word", ["openai:model", "openai:@http://x", "openai:m@localhost:8000", "/"])
@@ -52,23 +58,9 @@ def test_bad_entries_name_place_and_remedy(table: dict[str, object], says: str) 
 def test_a_name_stands_once() -> None:
     with pytest.raises(ConfigError, match="twice"):
         specs_from_tables([{"name": "x", "source": "y"}] * 2)
-    settings = Settings(models=({"name": "demo", "source": "z"},), embedded=True)
-    with pytest.raises(ConfigError, match="two models are named 'demo'"):
-        configured_specs(settings, [], EMBEDDED)
-
-
-def test_the_demo_contestants_take_part_where_nothing_else_is_named_or_it_is_asked_for() -> None:
-    def names(words: list[str], **settings: object) -> list[str]:
-        return [spec.name for spec in configured_specs(Settings.model_validate(settings), words, EMBEDDED)]
-
-    mine = ({"name": "mine", "source": "folder"},)
-    assert names([]) == ["demo"]
-    assert names(["org/other"]) == ["other"]
-    assert names([], models=mine) == ["mine"]
-    assert names(["org/other"], models=mine, embedded=True) == ["demo", "mine", "other"]
 
 
 def test_an_unknown_prompt_format_is_refused_before_a_voter_meets_it() -> None:
-    check_formats([ModelSpec(name="x", source="y", prompt_format="alpaca"), *EMBEDDED], built_in())
+    check_formats([ModelSpec(name="x", source="y", prompt_format="alpaca")], built_in())
     with pytest.raises(ConfigError, match=r"x: prompt_format: .*alpca"):
         check_formats([ModelSpec(name="x", source="y", prompt_format="alpca")], built_in())
