@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -39,14 +40,13 @@ def suite_row(suite: Suite) -> dict[str, Any]:
 
 def suites_table(rows: list[dict[str, Any]]) -> Table:
     """Suites, one a row."""
-    table = Table("suite", "title", "items", "languages", "kind", "scorer", "licence", "from")
+    table = _table("suite", "items", "languages", "scorer", "kind", "licence", "from")
     for row in rows:
-        title = row["title"] if isinstance(row["title"], str) else row["title"].get("en", row["suite"])
         languages = " ".join(f"{language} {count}" for language, count in row["languages"].items())
         kind = " ".join(filter(None, (row["kind"], *row["tags"])))
         table.add_row(
-            escape(row["suite"]), escape(title), str(row["items"]), languages, kind, row["scorer"],
-            escape(row["licence"] or ""), row["origin"],
+            escape(row["suite"]), str(row["items"]), languages, row["scorer"], kind, escape(row["licence"] or ""),
+            row["origin"],
         )  # fmt: skip
     return table
 
@@ -66,7 +66,7 @@ def run_row(run: StoredSuiteRun) -> dict[str, Any]:
 
 def runs_table(rows: list[dict[str, Any]]) -> Table:
     """Runs, one a row."""
-    table = Table("run", "name", "started (UTC)", "state", "models", "suites")
+    table = _table("run", "name", "started (UTC)", "state", "models", "suites")
     for row in rows:
         table.add_row(
             row["run"][:13], escape(row["name"]), row["started"][:16].replace("T", " "), row["state"],
@@ -86,29 +86,54 @@ def print_summary(summary: dict[str, Any]) -> None:
     )
     if summary["note"]:
         console.print(f"[yellow]{escape(summary['note'])}[/]", highlight=False)
-    table = Table("suite", "model", "score", "metric", "by language", "other metrics", "items", "errors")
-    cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in summary["results"]:
-        cells.setdefault((row["suite"], row["model"]), []).append(row)
-    for (suite, model), rows in cells.items():
-        everything = [row for row in rows if row["language"] == ""]
-        score = next((row for row in everything if row["is_score"]), everything[0])
-        languages = [row for row in rows if row["is_score"] and row["language"]]
-        others = [row for row in everything if not row["is_score"] and row["value"] is not None]
+    languages = sorted({row["language"] for row in summary["results"] if row["language"]})
+    table = _table("suite", "model", "metric", "all", *languages, "items")
+    before = ("", "")
+    for (suite, model, metric), rows in _by_metric(summary["results"]).items():
+        everything = rows[""]
+        style = "bold" if everything["is_score"] else "dim"
         table.add_row(
-            escape(suite),
-            escape(model),
-            estimate(score),
-            score["metric"],
-            "  ".join(f"{row['language']} {estimate(row)}" for row in languages) if len(languages) > 1 else "",
-            "  ".join(f"{row['metric']} {row['value']:.3f}" for row in others),
-            str(score["items"]),
-            str(score["errors"] or ""),
+            escape(suite) if (suite, model) != before else "",
+            escape(model) if (suite, model) != before else "",
+            f"[{style}]{metric}[/]",
+            f"[{style}]{estimate(everything)}[/]",
+            *(estimate(rows[language]) if language in rows else "" for language in languages),
+            str(everything["items"]),
         )
-    output.print(table)
+        before = (suite, model)
+    print_table(table)
+    for row in summary["results"]:
+        if row["is_score"] and not row["language"] and row["errors"]:
+            console.print(
+                f"{escape(row['suite'])}, {escape(row['model'])}: {row['errors']} of {row['samples']} samples without an "
+                "answer (those over the context count as not solved, the others are left out)",
+                highlight=False,
+            )
     change = summary.get("change")
     if change:
         _print_change(change)
+
+
+def _by_metric(results: list[dict[str, Any]]) -> dict[tuple[str, str, str], dict[str, dict[str, Any]]]:
+    """By suite, model and metric (each suite's score first) the rows of its languages; '' is all of them."""
+    found: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for row in sorted(results, key=lambda row: (row["suite"], row["model"], not row["is_score"])):
+        found.setdefault((row["suite"], row["model"], row["metric"]), {})[row["language"]] = row
+    return {key: rows for key, rows in found.items() if "" in rows}
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    """A table whose cells are never cut."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="fold")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table in full width: a terminal that is narrower wraps its lines, a file keeps them."""
+    wide = output.measure(table, options=output.options.update(max_width=1000)).maximum
+    output.print(table, width=max(output.width, wide), crop=False, soft_wrap=False)
 
 
 def estimate(row: dict[str, Any]) -> str:
@@ -120,14 +145,14 @@ def estimate(row: dict[str, Any]) -> str:
 
 
 def _print_change(change: dict[str, Any]) -> None:
-    table = Table("suite", "model", "before", "now", "change", "95% interval", "result", title="since the last run")
+    table = _table("suite", "model", "before", "now", "change", "95% interval", "is", title="since the last run")
     for row in change["changes"]:
         low, high = row["interval"]
         table.add_row(
             escape(row["suite"]), escape(row["model"]), f"{row['before']:.3f}", f"{row['after']:.3f}",
             f"{row['change']:+.3f}", f"{low:+.3f} to {high:+.3f}", _coloured(row["verdict"]),
         )  # fmt: skip
-    output.print(table)
+    print_table(table)
 
 
 def comparison_rows(comparison: Comparison, *, gated: bool) -> dict[str, Any]:
@@ -164,21 +189,22 @@ def comparison_rows(comparison: Comparison, *, gated: bool) -> dict[str, Any]:
 
 def print_comparison(comparison: Comparison, *, gated: bool) -> None:
     """A comparison, one suite a row."""
-    a, b = escape(comparison.a.label), escape(comparison.b.label)
-    columns = ["suite", "items", a, b, "difference", "95% interval", "p (Holm)", "test", f"{b} is"]
-    table = Table(*columns, *([f"worse by > {comparison.bound:g}"] if gated else []))
+    output.print(f"A {comparison.a.label}\nB {comparison.b.label}", markup=False, highlight=False)
+    gate = [f"worse by > {comparison.bound:g}"] if gated else []
+    table = _table("suite", "items", "A", "B", "B - A", "95% interval", "p (Holm)", "B is", *gate)
     for each in comparison.suites:
         difference = each.difference
         low, high = difference.interval
         row = [
             escape(each.suite), str(difference.items), f"{difference.a:.3f}", f"{difference.b:.3f}",
-            f"{difference.difference:+.3f}", f"{low:+.3f} to {high:+.3f}", f"{each.adjusted_p:.3g}", difference.test,
+            f"{difference.difference:+.3f}", f"{low:+.3f} to {high:+.3f}", f"{each.adjusted_p:.3g}",
             _coloured(each.verdict),
         ]  # fmt: skip
         if gated:
             row.append("[red]shown[/]" if each.beyond_bound else "not shown")
         table.add_row(*row)
-    output.print(table)
+    print_table(table)
+    console.print("p: McNemar's exact test for right or wrong, else a paired bootstrap over groups of items.", style="dim")
     left_out = {each.suite: each.left_out for each in comparison.suites if each.left_out}
     for suite, count in left_out.items():
         console.print(f"{escape(suite)}: {count} items left out that only one of them has a score for", highlight=False)
@@ -190,10 +216,10 @@ def print_suite(detail: dict[str, Any], samples: int) -> None:
     """One suite of a run: categories, confusion, its worst samples."""
     for model in detail["models"]:
         output.print(f"\n[bold]{escape(detail['suite'])} · {escape(model['model'])}[/]")
-        table = Table("category", "score", "samples")
+        table = _table("category", "score", "samples")
         for name, row in model["categories"].items():
             table.add_row(escape(name or "(none)"), f"{row['score']:.3f}", str(row["samples"]))
-        output.print(table)
+        print_table(table)
         if model["confusion"]:
             _print_confusion(model["confusion"])
         for sample in model["samples"][:samples]:
@@ -210,10 +236,10 @@ def print_suite(detail: dict[str, Any], samples: int) -> None:
 
 def _print_confusion(matrix: dict[str, dict[str, int]]) -> None:
     given = sorted({label for row in matrix.values() for label in row})
-    table = Table("right \\ given", *(escape(label) for label in given), title="confusion")
+    table = _table("right \\ given", *(escape(label) for label in given), title="confusion")
     for target, row in matrix.items():
         table.add_row(escape(target), *(str(row.get(label, "")) for label in given))
-    output.print(table)
+    print_table(table)
 
 
 def _short(text: str, most: int = 1200) -> str:

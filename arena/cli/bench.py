@@ -57,7 +57,7 @@ def _errors() -> Iterator[None]:
 @app.command(name="list")
 def list_suites(data: DataDir = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """All suites: the starter set and your own, with their items, languages, tags and licence."""
-    from arena.cli._bench_tables import suite_row, suites_table
+    from arena.cli._bench_tables import print_table, suite_row, suites_table
     from evaluators.suites.catalogue import all_suites
 
     with _errors():
@@ -66,7 +66,7 @@ def list_suites(data: DataDir = DEFAULT_DATA, as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
     else:
-        output.print(suites_table(rows))
+        print_table(suites_table(rows))
     for name, reason in broken.items():
         console.print(f"[yellow]{escape(name)} cannot be run:[/] {escape(reason)}", highlight=False)
 
@@ -217,7 +217,7 @@ def show(
 @app.command(name="runs")
 def list_runs(data: DataDir = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """All runs, newest last."""
-    from arena.cli._bench_tables import run_row, runs_table
+    from arena.cli._bench_tables import print_table, run_row, runs_table
     from results.store import open_store
     from results.store.suites import suite_runs
 
@@ -226,7 +226,7 @@ def list_runs(data: DataDir = DEFAULT_DATA, as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
     else:
-        output.print(runs_table(rows))
+        print_table(runs_table(rows))
 
 
 @app.command()
