@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
+from arena.cli._models import open_models, resolve_options, settings_of
 from arena.cli._votes_output import progress_bar
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def add(
 
     if not path.exists():
         raise BadInput(f"{path}: there is no such file or folder")
-    with _store(data) as store, progress_bar(f"Reading {path.name}") as bar:
+    with open_models(data) as store, progress_bar(f"Reading {path.name}") as bar:
         try:
             added = add_dataset(
                 store, path, name or path.stem, shape=shape, columns=_mapped(columns), licence=licence,
@@ -100,7 +99,7 @@ def list_(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
     """List the datasets and their versions."""
     from results.store.datasets import dataset_versions
 
-    with _store(data) as store:
+    with open_models(data) as store:
         versions = dataset_versions(store)
     if as_json:
         print_json([version.model_dump(mode="json") for version in versions])
@@ -133,7 +132,7 @@ def show(
     part in green)."""
     from trainers.datasets import MissingRows, UnknownDataset, find_dataset, read_rows
 
-    with _store(data) as store:
+    with open_models(data) as store:
         try:
             found = find_dataset(store, dataset)
             shown = [row for row, _ in read_rows(data, found.digest, found.kind, limit=rows)]
@@ -170,7 +169,7 @@ def remove(
     from results.store.datasets import remove_dataset
     from trainers.datasets import UnknownDataset, find_dataset
 
-    with _store(data) as store:
+    with open_models(data) as store:
         try:
             find_dataset(store, dataset)
         except UnknownDataset as error:
@@ -212,7 +211,7 @@ def from_votes(
         source=source, agreement=agreement, least_verdicts=least_verdicts, categories=frozenset(category or ()),
         languages=frozenset(language or ()), models=frozenset(model or ()),
     )  # fmt: skip
-    with _store(data) as store, progress_bar("Reading battles") as bar:
+    with open_models(data) as store, progress_bar("Reading battles") as bar:
         try:
             built = dataset_from_votes(
                 store, name, kind, where, licence=licence, held_out_share=held_out, seed=seed,
@@ -230,17 +229,6 @@ def from_votes(
     )
     for reason, count in built.left_out.items():
         console.print(f"  left out: {count:,} {escape(reason)}", highlight=False)
-
-
-@contextmanager
-def _store(data: Path) -> Iterator[Store]:
-    from results.store import StoreError, open_store
-
-    try:
-        with open_store(data) as store:
-            yield store
-    except StoreError as error:
-        raise WorkFailed(str(error)) from None
 
 
 def _mapped(columns: list[str] | None) -> dict[str, str]:
@@ -266,20 +254,19 @@ def _tell_rejects(rejects: list[Reject], total: int) -> None:
 def _rendered(
     store: Store, data: Path, found: StoredDataset, model: str, count: int
 ) -> tuple[list[list[RenderedRow]], dict[str, Any]]:
-    from arena.config import ConfigError
     from arena.engines.base import EngineError
-    from arena.roster import find
     from prompt_formats import PromptFormatError
     from trainers.datasets import preview, read_rows, token_statistics
     from trainers.datasets.rendering import format_and_tokenizer
 
     try:
-        resolution, tokenizer = format_and_tokenizer(find(store, model).spec, data)
+        (contestant,) = resolve_options(store, settings_of(data), data, [model])
+        resolution, tokenizer = format_and_tokenizer(contestant.spec, data)
         shown = [
             preview(row, resolution, tokenizer)
             for row, _ in read_rows(data, found.digest, found.kind, limit=count)
         ]
-    except (ConfigError, EngineError, PromptFormatError) as error:
+    except (EngineError, PromptFormatError) as error:
         raise BadInput(str(error)) from None
     sample = (row for row, _ in read_rows(data, found.digest, found.kind, limit=1_000))
     with console.status("Counting tokens"):

@@ -7,7 +7,20 @@ import sys
 import typer
 from rich.markup import escape
 
-from arena.cli import battles, bench, data, db, judge, leaderboard, models, report, serve, tokens, votes
+from arena.cli import (
+    battles,
+    bench,
+    data,
+    db,
+    judge,
+    leaderboard,
+    models,
+    report,
+    serve,
+    tokens,
+    train,
+    votes,
+)
 from arena.cli import format as format_
 from arena.cli._common import BAD_USAGE, FAILED, BadInput, WorkFailed, console
 
@@ -27,6 +40,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(format_.app, name="format")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
+app.add_typer(train.app, name="train")
 app.add_typer(judge.app, name="judge")
 app.add_typer(tokens.app, name="tokens")
 app.command(name="leaderboard")(leaderboard.leaderboard)

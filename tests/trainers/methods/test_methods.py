@@ -130,7 +130,7 @@ def test_tool_tokens_train_new_rows_alone(plan_for: Plan, tmp_path: Path, tiny_m
     size = old.get_input_embeddings().weight.shape[0]
     assert torch.equal(new.get_input_embeddings().weight[:size], old.get_input_embeddings().weight)
     assert result["trained_parameters"] == 2 * HIDDEN
-    with pytest.raises(CannotTrain, match="has <날씨> already"):
+    with pytest.raises(CannotTrain, match="has <날씨>, <search> already"):
         load_model(plan, tokenizer)
 
 

@@ -1,0 +1,325 @@
+"""`arena train`: recipes, the queue of trainings, and what they left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
+from arena.cli._models import open_models, resolve_options, settings_of
+
+if TYPE_CHECKING:
+    from results.store import Store
+    from results.store.jobs import StoredJob
+    from trainers.recipes import Recipe
+
+app = typer.Typer(no_args_is_help=True, help="Training: recipes, the queue, and what came out.")
+
+Job = Annotated[str, typer.Argument(help="A training's id (or how it begins), or its name (the newest).")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="KEY=VALUE over the recipe, such as optimiser.learning_rate=1e-4; may be repeated."
+    ),
+]
+
+
+@app.command()
+def run(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe (YAML); without one, --preset and --set make it.")
+    ] = None,
+    changes: Changes = None,
+    preset: Annotated[
+        str | None, typer.Option(help="A preset below the recipe; `arena train presets` lists them.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Queue it and return; it runs without this terminal.")
+    ] = False,
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Train by a recipe: queue it, start it, and follow it. Ctrl+C stops following, not the training."""
+    from trainers.jobs import enqueue
+    from trainers.plan import CannotPlan
+
+    with open_models(data) as store:
+        made = _recipe(recipe, changes, preset)
+        _bring_in(store, data, made)
+        try:
+            job = enqueue(store, made)
+        except CannotPlan as error:
+            raise BadInput(str(error)) from None
+        console.print(f"queued {job.name} ({job.id})", highlight=False)
+        if detach:
+            _advance(store)
+            console.print(f"`arena train show {job.name}` tells how it goes, `arena train cancel` stops it.")
+        else:
+            job = _follow(store, job)
+    _tell_end(job, as_json, detach)
+
+
+@app.command("list")
+def list_(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
+    """List trainings: waiting, running and finished."""
+    with open_models(data) as store:
+        found = _advance(store)
+    if as_json:
+        print_json([_plain(each) for each in found])
+        return
+    if not found:
+        console.print("There is no training yet: `arena train run RECIPE`.")
+        return
+    table = Table("name", "id", "state", "step", "loss", "held out", "model", "why", box=None)
+    for each in found:
+        p, r = each.progress, each.result
+        held_out = (r.get("held_out_after") or {}).get("loss", p.get("eval_loss"))
+        table.add_row(
+            each.name, str(each.id)[:13], each.state, _steps(p), _figure(r.get("train_loss", p.get("loss"))),
+            _figure(held_out), r.get("model", ""), escape((each.error or p.get("reason") or "")[:60]),
+        )  # fmt: skip
+    output.print(table)
+
+
+@app.command()
+def show(job: Job, as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
+    """Show a training: its recipe, progress, figures, warnings, and where its artifact lies."""
+    from trainers.jobs import job_folder, metrics, plan_of
+    from trainers.recipes import write_recipe
+
+    with open_models(data) as store:
+        _advance(store)
+        found = _job(store, job)
+    if as_json:
+        print_json({**_plain(found), "metrics": metrics(data, found.id)})
+        return
+    plan = plan_of(found)
+    table = Table(show_header=False, box=None)
+    facts = {
+        "training": f"{found.name} ({found.id}), {found.state}",
+        "base": plan.base.label,
+        "data": f"{plan.dataset.label}, {plan.dataset.row_count:,} rows",
+        "step": _steps(found.progress),
+        "phase": " ".join(str(found.progress.get(key, "")) for key in ("phase", "reason")).strip(),
+        "why": found.error or "",
+        "folder": str(job_folder(data, found.id)),
+        **_figures(found),
+    }
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, escape(str(value)))
+    output.print(table)
+    output.rule("recipe", align="left", style="dim")
+    output.print(write_recipe(plan.recipe), highlight=False, markup=False)
+
+
+@app.command()
+def logs(
+    job: Job,
+    last: Annotated[int, typer.Option(min=1, help="How many characters from the end.")] = 4_000,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Print the end of a training's log."""
+    from trainers.jobs import log_text
+
+    with open_models(data) as store:
+        found = _job(store, job)
+    output.print(log_text(data, found.id, last), highlight=False, markup=False)
+
+
+@app.command()
+def cancel(job: Job, data: DataDir = DEFAULT_DATA) -> None:
+    """Stop a training at its next step, with a checkpoint to go on from."""
+    from trainers.jobs import cancel as cancel_job
+
+    with open_models(data) as store:
+        found = cancel_job(store, _job(store, job).id)
+    output.print(f"{found.name}: {'stops at its next step' if found.state == 'running' else found.state}")
+
+
+@app.command()
+def resume(
+    job: Job,
+    detach: Annotated[bool, typer.Option("--detach", help="Return; it runs without this terminal.")] = False,
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Go on with a training that failed, was cancelled or killed, from its last whole checkpoint."""
+    from trainers.jobs import resume as resume_job
+
+    with open_models(data) as store:
+        _advance(store)
+        found = _job(store, job)
+        if found.state not in ("failed", "cancelled"):
+            raise BadInput(f"{found.name} is {found.state}: only a failed or cancelled training can go on")
+        found = resume_job(store, found.id)
+        if detach:
+            _advance(store)
+        else:
+            found = _follow(store, found)
+    _tell_end(found, as_json, detach)
+
+
+@app.command()
+def presets() -> None:
+    """List the presets of recipes."""
+    from trainers.recipes import presets as known
+
+    table = Table("preset", "what it is for", box=None)
+    for name, values in known().items():
+        table.add_row(name, escape(values["about"]))
+    output.print(table)
+
+
+@app.command()
+def export(
+    job: Job,
+    out: Annotated[Path, typer.Option("--out", help="A zip file to be written.")],
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Write all that a training left (weights or adapter, recipe, figures, log, card) to one zip file."""
+    from trainers.artifacts import zip_artifact
+
+    if out.suffix != ".zip":
+        raise BadInput(f"--out {out}: name a file that ends in .zip")
+    with open_models(data) as store:
+        found = _job(store, job)
+    artifact = found.result.get("artifact")
+    if artifact is None or not Path(artifact).is_dir():
+        raise BadInput(f"{found.name} is {found.state} and has left no artifact yet")
+    with console.status("Packing"):
+        zip_artifact(Path(artifact), out)
+    output.print(f"{out} ({out.stat().st_size / 2**20:.1f} MiB)", highlight=False)
+
+
+def _recipe(path: Path | None, changes: list[str] | None, preset: str | None) -> Recipe:
+    from trainers.recipes import BadRecipe, make_recipe, read_recipe
+
+    words = [*([f"preset={preset}"] if preset else []), *(changes or [])]
+    try:
+        return read_recipe(path, words) if path is not None else make_recipe({}, words, where="--set")
+    except BadRecipe as error:
+        raise BadInput(str(error)) from None
+
+
+def _bring_in(store: Store, data: Path, recipe: Recipe) -> None:
+    """Entries of arena.toml, and the embedded model where the recipe starts from it."""
+    teacher = recipe.distillation.teacher if recipe.objective == "distill" else None
+    words = [word for word in (recipe.base, teacher) if word]
+    resolve_options(store, settings_of(data), data, words)
+
+
+def _job(store: Store, reference: str) -> StoredJob:
+    from trainers.jobs import UnknownJob, find_job
+
+    try:
+        return find_job(store, reference)
+    except UnknownJob as error:
+        raise BadInput(str(error.args[0])) from None
+
+
+def _advance(store: Store) -> list[StoredJob]:
+    from trainers.jobs import advance
+
+    return advance(store)
+
+
+@contextmanager
+def _bar() -> Iterator[Any]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[remark]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("queued", total=None, remark="")
+        yield lambda **fields: progress.update(task, **fields)
+
+
+def _follow(store: Store, job: StoredJob) -> StoredJob:
+    from trainers.jobs import follow
+
+    try:
+        with _bar() as show:
+            for now in follow(store, job.id):
+                job, p = now, now.progress
+                show(
+                    description=str(p.get("phase", now.state)),
+                    completed=p.get("step", 0),
+                    total=p.get("steps"),
+                    remark=_remark(p),
+                )
+    except KeyboardInterrupt:
+        console.print(
+            f"\nThe training goes on; `arena train show {job.name}` tells how, `arena train cancel` stops it."
+        )
+        raise typer.Exit(0) from None
+    return job
+
+
+def _remark(p: dict[str, Any]) -> str:
+    parts = [
+        _steps(p),
+        f"loss {_figure(p.get('loss'))}" if p.get("loss") is not None else "",
+        f"held out {_figure(p.get('eval_loss'))}" if p.get("eval_loss") is not None else "",
+        f"{p['tokens_per_second']:,.0f} tokens/s" if p.get("tokens_per_second") else "",
+        f"{p['memory'] / 2**30:.1f} GiB" if p.get("memory") else "",
+        f"{p['seconds_left'] / 60:.0f} min left" if p.get("seconds_left") else "",
+        str(p.get("reason", "")),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _tell_end(job: StoredJob, as_json: bool, detached: bool) -> None:
+    if as_json:
+        print_json(_plain(job))
+    if job.state == "failed":
+        raise WorkFailed(f"{job.name}: {job.error}")
+    if as_json or detached:
+        return
+    for name, value in _figures(job).items():
+        if value:
+            output.print(f"{name}: {value}", highlight=False)
+    for warning in job.result.get("warnings", []):
+        console.print(f"[yellow]{escape(warning)}[/]", highlight=False)
+    if job.result.get("model"):
+        console.print(
+            f"{job.result['model']} is on the roster: it can be drawn in battles now.", highlight=False
+        )
+
+
+def _figures(job: StoredJob) -> dict[str, str]:
+    r = job.result
+    before, after = (r.get(f"held_out_{when}") or {} for when in ("before", "after"))
+    changes = [
+        f"{name} {before[name]:.4f} -> {after[name]:.4f}"
+        for name in ("loss", "mean_token_accuracy", "accuracy", "f1", "rewards/accuracies")
+        if name in before and name in after
+    ]
+    return {
+        "held out": ", ".join(changes),
+        "trained": f"{r['trained_parameters']:,} of {r['parameters']:,} parameters" if r else "",
+        "tokens": f"{r['tokens']:,} in {r['seconds']:,.0f} s" if r.get("seconds") else "",
+        "artifact": r.get("artifact", ""),
+        "model": r.get("model", ""),
+    }
+
+
+def _plain(job: StoredJob) -> dict[str, Any]:
+    return job.model_dump(mode="json")
+
+
+def _steps(progress: dict[str, Any]) -> str:
+    return f"{progress['step']}/{progress['steps']}" if "step" in progress else ""
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else ""

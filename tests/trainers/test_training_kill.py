@@ -1,0 +1,122 @@
+"""A training that is killed goes on from its last whole checkpoint, to the very same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from arena.engines.spec import ModelSpec
+from arena.roster import enter, find
+from results.store import Store, open_store
+from results.store.jobs import StoredJob
+from trainers.datasets import add_dataset
+from trainers.jobs import advance, cancel, enqueue, find_job, follow, job_folder, metrics, resume
+from trainers.recipes import make_recipe
+
+pytestmark = pytest.mark.faults
+
+STEPS = 30
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with open_store(tmp_path / "data") as opened:
+        yield opened
+
+
+def ready(store: Store, model: Path, tmp_path: Path) -> None:
+    enter(store, ModelSpec(name="tiny", source=str(model), licence="apache-2.0"), store.data_dir)
+    file = tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"{n} 더하기 1은?", "response": f"답은 {n + 1}"} for n in range(60)]
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    add_dataset(store, file, "rows", licence="mit", held_out_share=0.2)
+
+
+def queued(store: Store, name: str) -> StoredJob:
+    return enqueue(
+        store,
+        make_recipe(
+            {
+                "name": name,
+                "base": "tiny",
+                "dataset": "rows",
+                "lora": {"rank": 2, "dropout": 0.1},
+                "optimiser": {"max_steps": STEPS, "batch_size": 2, "gradient_accumulation": 1},
+                "evaluation": {"every_steps": 5, "rows": 8},
+                "checkpoint_every": 5,
+                "checkpoints_kept": 10,
+            }
+        ),
+    )
+
+
+def end_of(store: Store, job: StoredJob) -> StoredJob:
+    return list(follow(store, job.id, every=0.2))[-1]
+
+
+def started(store: Store, job: StoredJob, step: int) -> StoredJob:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        now = next(each for each in advance(store) if each.id == job.id)
+        if (job_folder(store.data_dir, job.id) / "checkpoints" / f"checkpoint-{step}" / ".complete").exists():
+            return now
+        assert now.state in ("queued", "running"), now.error
+        time.sleep(0.05)
+    raise AssertionError("the training did not come to its first checkpoint")
+
+
+@pytest.mark.timeout(280)
+def test_kill_and_resume_gives_the_very_same_weights(store: Store, tiny_model: Path, tmp_path: Path) -> None:
+    ready(store, tiny_model, tmp_path)
+    job = queued(store, "killed")
+    running = started(store, job, 5)
+    assert running.pid is not None
+    os.kill(running.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while find_job(store, "killed").state == "running" and time.monotonic() < deadline:
+        advance(store)
+        time.sleep(0.1)
+    dead = find_job(store, "killed")
+    assert (dead.state, dead.error_kind) == ("failed", "interrupted")
+    assert "arena train resume" in str(dead.error)
+    broken = job_folder(store.data_dir, job.id) / "checkpoints" / "checkpoint-999"
+    broken.mkdir()
+    resume(store, job.id)
+    done = end_of(store, job)
+    assert (done.state, done.attempt) == ("done", 2), done.error
+    assert not broken.exists()
+
+    whole = end_of(store, queued(store, "whole"))
+    assert whole.state == "done", whole.error
+    weights = [Path(each.result["artifact"]) / "adapter_model.safetensors" for each in (done, whole)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert done.result["held_out_after"] == whole.result["held_out_after"]
+    steps = [row["step"] for row in metrics(store.data_dir, job.id) if "loss" in row]
+    assert steps == list(range(1, STEPS + 1))
+
+    trained = find(store, "killed")
+    assert trained.spec.parent == "tiny@1"
+    assert trained.spec.data_licences == ("mit",)
+    assert trained.spec.adapter == done.result["artifact"]
+
+
+@pytest.mark.timeout(200)
+def test_cancelled_trainings_stop_with_a_checkpoint_and_the_next_one_starts(
+    store: Store, tiny_model: Path, tmp_path: Path
+) -> None:
+    ready(store, tiny_model, tmp_path)
+    first, second, third = queued(store, "first"), queued(store, "second"), queued(store, "third")
+    started(store, first, 5)
+    assert find_job(store, "second").state == "queued"
+    assert cancel(store, third.id).state == "cancelled"
+    cancel(store, first.id)
+    stopped = end_of(store, first)
+    assert stopped.state == "cancelled"
+    assert any((job_folder(store.data_dir, first.id) / "checkpoints").glob("checkpoint-*/.complete"))
+    assert end_of(store, second).state == "done"
