@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -133,7 +134,7 @@ def _table(*columns: str, title: str | None = None) -> Table:
 def print_table(table: Table) -> None:
     """Print a table in full width: a terminal that is narrower wraps its lines, a file keeps them."""
     wide = output.measure(table, options=output.options.update(max_width=1000)).maximum
-    output.print(table, width=max(output.width, wide), crop=False, soft_wrap=False)
+    Console(width=max(output.width, wide)).print(table)
 
 
 def estimate(row: dict[str, Any]) -> str:
