@@ -89,6 +89,14 @@ def run(
     brief: Annotated[
         bool, typer.Option("--brief", help="Verdicts without reasons: far fewer tokens.")
     ] = False,
+    forced: Annotated[
+        bool,
+        typer.Option(
+            "--forced",
+            help="Begin the reply for the judge, so that it must give a verdict (local models and completions "
+            "endpoints; modes pairwise, reference, single).",
+        ),
+    ] = False,
     rubric: Annotated[Path | None, typer.Option(help="Criteria for --mode rubric (YAML).")] = None,
     references: Annotated[
         Path | None,
@@ -145,8 +153,9 @@ def run(
     settings = settings_of(data, config)
     try:
         options = _options(
-            mode=mode, prompts=prompts, brief=brief, rubric=rubric, references=with_references, name=name,
-            max_answer=max_answer, probe=probe, logprobs=not no_logprobs, concurrency=concurrency, timeout=timeout,
+            mode=mode, prompts=prompts, brief=brief, forced=forced, rubric=rubric, references=with_references,
+            name=name, max_answer=max_answer,
+            probe=probe, logprobs=not no_logprobs, concurrency=concurrency, timeout=timeout,
         )  # fmt: skip
         weighing = _weights(weights, jurors)
         with open_store(data) as store:
@@ -173,16 +182,18 @@ def _print(data: Any) -> None:
 
 
 def _options(
-    *, mode: Any, prompts: Path | None, brief: bool, rubric: Path | None, references: bool, name: str | None,
-    max_answer: int, probe: float, logprobs: bool, concurrency: int | None, timeout: float,
+    *, mode: Any, prompts: Path | None, brief: bool, forced: bool, rubric: Path | None, references: bool,
+    name: str | None, max_answer: int, probe: float, logprobs: bool, concurrency: int | None, timeout: float,
 ) -> JudgeOptions:  # fmt: skip
     from evaluators.judge import JudgeOptions, load_prompts, load_rubric, own_prompts
 
     if rubric is not None and mode != "rubric":
         raise BadInput("--rubric needs --mode rubric")
-    if brief and prompts is not None:
-        raise BadInput("--brief is for Palaestra's own prompts, without --prompts")
-    chosen = load_prompts(prompts) if prompts is not None else own_prompts(explain=not brief)
+    if (brief or forced) and prompts is not None:
+        raise BadInput("--brief and --forced are for Palaestra's own prompts, without --prompts")
+    if forced and mode == "rubric":
+        raise BadInput("--forced begins one verdict; a rubric's reply has several: use another mode")
+    chosen = load_prompts(prompts) if prompts is not None else own_prompts(explain=not brief, forced=forced)
     return JudgeOptions(
         mode=mode, prompts=chosen, rubric=load_rubric(rubric), references=references, max_answer=max_answer,
         logprobs=logprobs, probe=probe, timeout=timeout, concurrency=concurrency, name=name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from arena.engines.base import (
     EngineUnavailable,
     Generation,
     GenerationRequest,
+    TokenLogprob,
 )
 from arena.engines.jobs import PLACES, whole_answer
 from evaluators._workers import in_parallel
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 GIVE_UP_AFTER = 5
 """A judge that could not be reached so many times in a row is given up; the next run goes on."""
+
+_LED = re.compile(r"^(\s*(?:[ABC]|\d+))(?![\w.]).*", re.DOTALL)
 
 Progress = Callable[[int, int], None]
 
@@ -181,7 +185,7 @@ class _Asking:
         return {**tighter, "retried": True, **_spent(spent)}
 
     async def _ask(self, question: Question, conversation: Any, spent: list[Generation]) -> Generation:
-        options = self._judge.options
+        options, begun = self._judge.options, self._judge.options.prompts.begun
 
         def request(logprobs: int | None) -> GenerationRequest:
             return GenerationRequest(
@@ -203,7 +207,7 @@ class _Asking:
             self._logprobs = False
             generation = await whole_answer(self._engine, request(None))
         spent.append(generation)
-        return generation
+        return _whole(begun, generation)
 
     async def _failed(self, group: list[Question], error: EngineError, spent: list[Generation]) -> None:
         self.result.failed += len(group)
@@ -240,6 +244,18 @@ class _Asking:
         self.done += len(questions)
         if self._progress:
             self._progress(self.done, self._total)
+
+
+def _whole(begun: str, generation: Generation) -> Generation:
+    """A reply with its given beginning, which is as sure as can be."""
+    if not begun:
+        return generation
+    logprobs = generation.logprobs
+    if logprobs is not None:
+        logprobs = (TokenLogprob(token=begun, logprob=0.0), *logprobs)
+    # Whoever was led into the brackets need not close them.
+    text = _LED.sub(r"\1]]", generation.text)
+    return generation.model_copy(update={"text": begun + text, "logprobs": logprobs})
 
 
 def _read(judge: Judge, question: Question, generation: Generation) -> dict[str, Any]:

@@ -99,13 +99,18 @@ class JudgePrompt(BaseModel):
 
 
 class PromptSet(BaseModel):
-    """Prompts that belong together. `explain`: whether the judge gives reasons before its verdict (ours only)."""
+    """Prompts that belong together. `explain`: whether the judge gives reasons before its verdict (ours only).
+
+    `begun`: how every reply is begun for the judge, so that it has to give a verdict; only engines that render prompts
+    themselves can.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     licence: str = ""
     explain: bool = True
+    begun: str = ""
     prompts: tuple[JudgePrompt, ...] = Field(min_length=1)
 
     @property
@@ -149,9 +154,14 @@ class ShownTurn:
     second: str = ""
 
 
-def own_prompts(*, explain: bool = True) -> PromptSet:
-    """Palaestra's own set, English and Korean, for every mode."""
+def own_prompts(*, explain: bool = True, forced: bool = False) -> PromptSet:
+    """Palaestra's own set, English and Korean, for every mode. Without `explain` the judge gives nothing but its
+    verdict; with `forced` its reply is begun for it as well (not for rubrics, whose replies have several lines)."""
     found = _own()
+    if forced:
+        return found.model_copy(
+            update={"explain": False, "begun": "Verdict: [[", "name": f"{found.name}-forced"}
+        )
     return found if explain else found.model_copy(update={"explain": False, "name": f"{found.name}-brief"})
 
 

@@ -51,7 +51,7 @@ def prompt_tokens_of(question: Question) -> int:
 def estimate(questions: Sequence[Question], cached: int, max_answer: int, price: Price | None) -> Estimate:
     """What asking these questions takes."""
     prompts = sum(map(prompt_tokens_of, questions))
-    low, high = 8 * len(questions), round(1.1 * max_answer * len(questions))
+    low, high = min(8, max_answer) * len(questions), round(1.1 * max_answer * len(questions))
 
     def cost(completion: int) -> float | None:
         return None if price is None else (prompts * price.input + completion * price.output) / _MILLION
