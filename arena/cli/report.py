@@ -24,6 +24,7 @@ _STEPS = {
     "history": "rating them at earlier moments",
     "style": "taking out the style of answers",
     "agreement": "setting judges against people",
+    "suites": "reading suites",
     "evidence": "looking at voters, speed and examples",
     "page": "writing the page",
 }
@@ -37,6 +38,15 @@ def report(
     source: Annotated[Source, typer.Option(help="Votes of people, a judge's verdicts, or both.")] = "human",
     judge: Annotated[str | None, typer.Option(help="Only this judge's verdicts.")] = None,
     category: Annotated[str | None, typer.Option(help="Only battles of this category.")] = None,
+    acceptable_loss: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=49,
+            metavar="POINTS",
+            help="Percentage points of battles that a smaller model may lose more than an equal one would.",
+        ),
+    ] = 5,
     title: Annotated[
         str | None, typer.Option(help="The report's title.", show_default="Which model is best?")
     ] = None,
@@ -57,7 +67,14 @@ def report(
         raise BadInput(f"--out {out} is a folder; name a file in it, such as {out / 'report.html'}")
     if not out.absolute().parent.is_dir():
         raise BadInput(f"--out {out}: there is no folder {out.parent}; make it, or name another")
-    query = ReportQuery(source=source, judge=judge, category=category, seed=seed, examples=examples)
+    query = ReportQuery(
+        source=source,
+        judge=judge,
+        category=category,
+        seed=seed,
+        examples=examples,
+        acceptable_loss=acceptable_loss / 100,
+    )
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     try:
         with open_store(data) as store, Progress(*columns, console=console, transient=True) as progress:

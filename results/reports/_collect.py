@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Literal
 from results.leaderboard import BoardQuery, Rated, rate
 from results.records import now
 from results.reports._agreement import agreements
+from results.reports._choice import choice
 from results.reports._decide import lead
 from results.reports._evidence import examples, exclusions, speeds, voters
 from results.reports._history import history
 from results.reports._model import Facts, Group, Report, ReportQuery
 from results.reports._reading import conditions, fingerprint, version_names
 from results.reports._style import style
+from results.reports._suites import suites
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 _GROUPS = 12
 
 Progress = Callable[[str], None]
-"""Told what is read or computed next: `ratings`, `history`, `style`, `agreement`, `evidence`."""
+"""Told what is read or computed next: `ratings`, `history`, `style`, `agreement`, `suites`, `evidence`."""
 
 
 def collect(
@@ -45,6 +47,8 @@ def collect(
     controlled = style(store, query, plain)
     progress("agreement")
     agreement = agreements(store, query)
+    progress("suites")
+    tested = suites(store, query)
     progress("evidence")
     return Report(
         query=query,
@@ -59,6 +63,8 @@ def collect(
         excluded=exclusions(store, query),
         voters=voters(store, query),
         speed=speeds(store, names),
+        suites=tested,
+        choice=choice(store, query, rated),
         examples=examples(store, query, names) if query.examples else (),
     )
 

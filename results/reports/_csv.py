@@ -88,6 +88,20 @@ def downloads(report: Report) -> tuple[Download, ...]:
     if report.speed:
         fields = ("name", "answers", "failed", "first_token", "duration", "tokens_per_second")
         found.append(_file("speed", fields, ([getattr(each, f) for f in fields] for each in report.speed)))
+    if report.choice:
+        found.append(_file(
+            "choice",
+            ("model", "share", "lower", "upper", "standing", "bytes_on_disk", "parameters", "quantisation", "licence",
+             "tokens_per_second", "first_token", "cost_per_1000", "currency"),
+            ((o.name, o.share, o.lower, o.upper, o.standing, o.facts.bytes_on_disk, o.facts.parameters,
+              o.facts.quantisation, o.facts.licence, o.facts.tokens_per_second, o.facts.first_token,
+              o.facts.cost_per_1000, o.facts.currency) for o in report.choice.options),
+        ))  # fmt: skip
+    if report.suites:
+        columns = ("name", "items", "score", "error", "shared", "behind", "lower", "upper", "clear")
+        found.append(_file("suites", ("suite", *columns), (
+            (view.suite, *(getattr(each, f) for f in columns)) for view in report.suites for each in view.scores
+        )))  # fmt: skip
     return tuple(file for file in found if file.rows)
 
 

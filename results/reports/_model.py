@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from results.leaderboard import Effect, Rated
     from results.ratings import PairCounts
     from results.reports._agreement import Agreement
+    from results.reports._choice import Choice
     from results.reports._decide import Lead
     from results.reports._style import Style
+    from results.reports._suites import SuiteView
 
 
 class ReportQuery(BaseModel):
     """Which comparisons a report is about. `seed` draws the example battles (`examples` of them) and the
-    chances of being first; `level` is that of all intervals."""
+    chances of being first; `level` is that of all intervals. `acceptable_loss` is how many more of a hundred battles
+    a smaller model may lose against the leader than an equal one would (0.05: up to 55)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,6 +35,7 @@ class ReportQuery(BaseModel):
     seed: int = 0
     examples: int = Field(5, ge=0, le=50)
     level: float = Field(0.95, gt=0, lt=1)
+    acceptable_loss: float = Field(0.05, ge=0, lt=0.5)
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,8 @@ class Report:
     excluded: tuple[Exclusion, ...]
     voters: Voters | None
     speed: tuple[Speed, ...]
+    suites: tuple[SuiteView, ...]
+    choice: Choice | None
     examples: tuple[Example, ...]
 
     @property

@@ -21,6 +21,8 @@ from results.figures import (
     line_plot,
     win_rate_map,
 )
+from results.leaderboard_facts import size_text
+from results.reports._choice import Option, Resource
 from results.reports._csv import downloads
 from results.reports._decide import HOPELESS
 from results.reports._model import Example, Group, Report
@@ -33,6 +35,7 @@ _PLOTTED = 30
 _MAPPED, _MAPPED_NARROW = 24, 9
 _RIVALS = 15
 _GROUP_ROWS = 20
+_OPEN = 3
 
 
 def render(report: Report, *, language: Language = "en", title: str | None = None) -> str:
@@ -57,6 +60,8 @@ def render(report: Report, *, language: Language = "en", title: str | None = Non
         rivals=report.lead.rivals[:_RIVALS] if report.lead else (),
         hopeless=HOPELESS,
         agreement=_agreement(report, t),
+        choice=_choice(report, t),
+        size=size_text,
         position=_position(report, t),
         without_texts=sum(not example.has_texts for example in report.examples),
         lines_of=_lines_of,
@@ -93,6 +98,8 @@ def _sections(report: Report) -> list[str]:
         "history": bool(report.history),
         "groups": bool(report.categories or report.languages),
         "style": report.style is not None,
+        "choice": report.choice is not None,
+        "suites": bool(report.suites),
         "agreement": bool(report.agreement),
         "quality": bool(report.votes or report.excluded),
         "speed": bool(report.speed),
@@ -211,6 +218,40 @@ def _agreement(report: Report, t: Texts) -> list[str]:
             )
         )  # fmt: skip
     return sentences
+
+
+def _choice(report: Report, t: Texts) -> list[str]:
+    """What to take, a sentence or two for each resource."""
+    if report.choice is None:
+        return []
+    figures = {"leader": report.choice.leader, "loss": f"{100 * report.query.acceptable_loss:g}"}
+    sentences = []
+    for pick in report.choice.picks:
+        resource = pick.resource
+        if pick.cheapest is None:
+            said = t(f"choice.none_{resource}", **figures)
+        else:
+            key = "leader" if pick.cheapest.standing == "leader" else "good"
+            said = t(
+                f"choice.{key}_{resource}",
+                model=pick.cheapest.name,
+                use=_use(pick.cheapest, resource),
+                **figures,
+            )
+        if pick.still_open:
+            names = ", ".join(f"{o.name} ({_use(o, resource)})" for o in pick.still_open[:_OPEN])
+            said += " " + t.number("choice.open", len(pick.still_open), names=names)
+        if pick.unknown:
+            said += " " + t.number("choice.unknown", pick.unknown)
+        sentences.append(said)
+    return sentences
+
+
+def _use(option: Option, resource: Resource) -> str:
+    value = option.of(resource)
+    if resource == "memory":
+        return size_text(value, "B")
+    return f"{value:.2f} s" if resource == "latency" else f"{value:.3g} {option.facts.currency}"
 
 
 def _position(report: Report, t: Texts) -> str:

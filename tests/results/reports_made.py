@@ -22,6 +22,8 @@ from results.records import (
     now,
 )
 from results.store import Store
+from results.store.model_facts import ModelFacts, record_facts
+from results.store.suites import SampleRecord, SuiteRunRecord, begin_run, record_samples, sample_id
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 FORMULA = "=cmd|' /C calc'!A0"
@@ -48,6 +50,32 @@ def fill(store: Store, folder: Path, votes: int = 400) -> None:
     _import(store, folder / "people.jsonl", rows + unbeaten)
     _import(store, folder / "judge.jsonl", judged, source="judge", judge="심판-1")
     _battles_of_the_arena(store)
+    _facts_and_suites(store)
+
+
+def _facts_and_suites(store: Store) -> None:
+    """Sizes of all models but one, and a suite that all of them ran; its last item has a wrong answer key."""
+    rng = random.Random(11)
+    versions = {version.model: version.version_key for version in reversed(store.model_versions())}
+    for name, size in (("한빛-7B", 4_100_000_000), ("Orca Mini", 1_900_000_000), (FORMULA, 93_000_000)):
+        record_facts(
+            store, versions[name], ModelFacts(bytes_on_disk=size, parameters=2 * size, licence="apache-2.0")
+        )
+    run = begin_run(store, SuiteRunRecord(id=new_id(), plan={}, plan_hash="made"))
+    samples = []
+    for name, strength in STRENGTH.items():
+        for item in range(24):
+            solved = rng.random() < 1 / (1 + math.exp(-2 * strength - (item % 8 - 4) / 2))
+            if item == 23:
+                solved = strength < 0
+            samples.append(
+                SampleRecord(
+                    id=sample_id(run.id, versions[name], "산수", f"문항-{item}", 0), run_id=run.id,
+                    version_key=versions[name], suite="산수", suite_version="1", item=f"문항-{item}",
+                    item_hash=f"h{item}", language="ko", score=float(solved), group=f"g{item // 2}",
+                )
+            )  # fmt: skip
+    record_samples(store, samples)
 
 
 def _row(rng: random.Random, place: int, votes: int) -> dict[str, object]:

@@ -240,7 +240,7 @@ def test_the_files_inside_hold_the_exact_numbers(store: Store, report: Report) -
     assert set(files) == {
         f"palaestra-{name}.csv" for name in (
             "ratings", "pairs", "leader", "history", "categories", "languages", "style", "style-ratings",
-            "agreement", "excluded", "speed",
+            "agreement", "excluded", "speed", "choice", "suites",
         )
     }  # fmt: skip
     for row, line in zip(report.rows, files["palaestra-ratings.csv"], strict=True):
