@@ -29,6 +29,8 @@ Tell = Callable[[dict[str, Any]], None]
 
 TENSORBOARD = "tensorboard"
 
+_NOT_ABOUT_THE_MODEL = ("_per_second", "runtime", "_time", "epoch", "num_tokens", "tokens_seen")
+
 SAMPLED = ("rloo", "grpo")
 
 
@@ -166,7 +168,7 @@ def _evaluated(trainer: Any, tell: Tell) -> dict[str, float]:
     return {
         key.removeprefix("eval_"): float(value)
         for key, value in figures.items()
-        if isinstance(value, int | float) and not key.endswith(("_per_second", "runtime"))
+        if isinstance(value, int | float) and not key.endswith(_NOT_ABOUT_THE_MODEL)
     }
 
 
