@@ -216,10 +216,17 @@ class Answers:
         self._forget_adapters(name)
         return name
 
+    def detach(self, adapter: Path) -> None:
+        """Free what an adapter takes, unless answers use it."""
+        self._loaded.adapters.detach(adapter, self._adapters_in_use())
+
+    def _adapters_in_use(self) -> set[str]:
+        answering = (answer.sequence.adapter for answer in self._answers.values())
+        scoring = (job.adapter for job in self._scoring)
+        return {name for name in (*answering, *scoring) if name}
+
     def _forget_adapters(self, *used: str | None) -> None:
-        answering = {answer.sequence.adapter for answer in self._answers.values()}
-        scoring = {job.adapter for job in self._scoring}
-        self._loaded.adapters.forget_unused({name for name in (*answering, *scoring, *used) if name})
+        self._loaded.adapters.forget_unused(self._adapters_in_use() | {name for name in used if name})
 
     def _rendered(self, message: Start) -> Rendered:
         tokenizer = self._loaded.tokenizer

@@ -145,6 +145,8 @@ class Decoder:
         widest = 0
         while self._waiting and alive + len(group) < MOST_ROWS:
             following = self._waiting[0]
+            if group and not self._mix(group[0], following):
+                break
             widest = max(widest, len(following.ids))
             longest = max(longest, following.longest)
             rows = alive + len(group) + 1
@@ -157,6 +159,10 @@ class Decoder:
             return None
         cache = new_cache() if self._loaded.joinable else DynamicCache(config=self._loaded.model.config)
         return _Rows(group, cache)
+
+    def _mix(self, one: Sequence, other: Sequence) -> bool:
+        group = self._loaded.adapters.group
+        return group(one.adapter) == group(other.adapter)
 
     def _read(self, rows: _Rows) -> Iterator[Step]:
         width = max(len(s.ids) for s in rows.sequences)
@@ -172,10 +178,13 @@ class Decoder:
         self._reading = None
         yield from self._draw(rows, logits)
         rows.drop_finished()
-        if rows.sequences and self._loaded.joinable and self._running:
-            self._running[0].take(rows)
-        elif rows.sequences:
-            self._running.append(rows)
+        if not rows.sequences:
+            return
+        for running in self._running if self._loaded.joinable else ():
+            if self._mix(running.sequences[0], rows.sequences[0]):
+                running.take(rows)
+                return
+        self._running.append(rows)
 
     def _decode(self, rows: _Rows) -> Iterator[Step]:
         ids = torch.tensor([[s.ids[-1]] for s in rows.sequences], device=self._loaded.device)

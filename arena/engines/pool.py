@@ -159,11 +159,24 @@ class EnginePool:
 
     async def unload(self, spec: ModelSpec, *, force: bool = False) -> bool:
         """End the model's worker, and with it all models on the same weights; false where one of them is
-        answering. With `force` those answers end as `EngineUnavailable`."""
+        answering. With `force` those answers end as `EngineUnavailable`. Of an adapter whose base others use, only
+        what the adapter takes is freed."""
         engine = await asyncio.to_thread(self.get, spec)
         if not isinstance(engine, LocalEngine):
             return True
+        adapter = adapter_folder(spec)
+        if adapter is not None and not force and self._is_shared(engine):
+            engine.worker.detach(adapter)
+            return True
         return await asyncio.to_thread(self._residency.end, engine.resident, force)
+
+    def _is_shared(self, engine: LocalEngine) -> bool:
+        with self._lock:
+            engines = list(self._engines.values())
+        return any(
+            isinstance(each, LocalEngine) and each.worker is engine.worker and each is not engine
+            for each in engines
+        )
 
     def pin(self, spec: ModelSpec, pinned: bool = True) -> None:
         """Keep the model (and what shares its weights) loaded once it is, or let it go again. It is not loaded

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 
-def save_tiny_llama(folder: Path, tokenizer_from: Path, seed: int = 0, hidden: int = 64) -> Path:
+def save_tiny_llama(
+    folder: Path, tokenizer_from: Path, seed: int = 0, hidden: int = 64, tied: bool = True
+) -> Path:
     """Save a random two-layer Llama (a few MB) with the tokenizer of the model in `tokenizer_from`."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -23,7 +25,7 @@ def save_tiny_llama(folder: Path, tokenizer_from: Path, seed: int = 0, hidden: i
         num_key_value_heads=2,
         vocab_size=49152,
         max_position_embeddings=512,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
         bos_token_id=1,
         eos_token_id=2,
     )

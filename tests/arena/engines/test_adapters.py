@@ -134,8 +134,9 @@ async def test_an_adapter_that_was_trained_again_is_loaded_again(
     [
         ({"r": 8}, "does not fit"),
         ({"target_modules": ["q_proj", "v_proj", "o_proj"]}, "weights are missing"),
-        ({"peft_type": "IA3"}, "LoRA"),
-        ({"use_dora": True}, "use_dora"),
+        ({"peft_type": "IA3", "feedforward_modules": []}, "does not fit"),
+        ({"use_dora": True}, "weights are missing"),
+        ({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}, "LoRA and IA3 adapters can be attached"),
     ],
 )
 async def test_an_adapter_that_does_not_belong_is_refused_and_the_others_go_on(
