@@ -22,9 +22,9 @@ from arena.web._frame import Page, PageContext, header, static_text, theme
 from arena.web._i18n import i18n
 from arena.web._middleware import FrameMiddleware
 from arena.web.operators import Operators
-from arena.web.pages import battle, leaderboard, playground
+from arena.web.pages import battle, leaderboard, monitoring, playground
 
-PAGES: tuple[Page, ...] = (battle.PAGE, leaderboard.PAGE, playground.PAGE)
+PAGES: tuple[Page, ...] = (battle.PAGE, leaderboard.PAGE, playground.PAGE, monitoring.PAGE)
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 

@@ -8,6 +8,7 @@ ends the cookie with it. Pages ask `is_operator(request)` or let `require(reques
 from __future__ import annotations
 
 import asyncio
+import html
 from typing import Any
 from uuid import UUID
 
@@ -99,7 +100,8 @@ def require(request: gr.Request | HTTPConnection) -> None:
 
 
 def _form(locale: str, status: int, message: str | None) -> Response:
-    leave = f'<form method="post" action="operator"><button name="leave" value="1">{text(locale, "operator.leave")}</button></form>'
+    button = f'<button name="leave" value="1">{html.escape(text(locale, "operator.leave"))}</button>'
+    leave = f'<form method="post" action="operator">{button}</form>'
     return form_page(
         locale,
         status,
