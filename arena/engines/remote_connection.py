@@ -91,8 +91,9 @@ class Connections:
                 while (event := await self.within(deadline, anext(events, None), who)) is not None:
                     delta = reader.take(event)
                     if delta.text or delta.thinking or delta.logprobs:
-                        reader.first = reader.first or time.monotonic() - began
-                        endpoint.answered()
+                        if reader.first is None:
+                            reader.first = time.monotonic() - began
+                            endpoint.answered()
                         yield delta
                     if reader.stopped:
                         break
@@ -101,7 +102,8 @@ class Connections:
             if not reader.stopped:
                 _check_end(reader, who)
             rest = reader.rest()
-            endpoint.answered()
+            if reader.first is None:
+                endpoint.answered()
             if rest.text or rest.thinking:
                 reader.first = reader.first or time.monotonic() - began
                 yield rest

@@ -21,6 +21,8 @@ from arena.config import EndpointSettings
 MINUTE = 60.0
 FIRST_REST = 1.0
 LONGEST_REST = 60.0
+NARROWEST = 8
+"""An endpoint is never narrowed below this part of its places: a few requests keep trying."""
 
 
 @dataclass(eq=False)
@@ -39,9 +41,9 @@ class _Waiting:
 class Endpoint:
     """One URL. Requests wait in one line for a place.
 
-    How many may be open at once follows what the endpoint says: an answer of "too many requests" halves it, each
-    answer raises it again up to `max_concurrent` (additive increase, multiplicative decrease, as in TCP; Chiu and
-    Jain 1989). So the requests that waited out a Retry-After do not all come back together.
+    How many may be open at once follows what the endpoint says: an answer of "too many requests" halves it (down to an
+    eighth), each answer raises it again up to `max_concurrent` (additive increase, multiplicative decrease, as in TCP;
+    Chiu and Jain 1989). So the requests that waited out a Retry-After do not all come back together.
     """
 
     def __init__(self, settings: EndpointSettings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,6 +56,7 @@ class Endpoint:
         self._begun: deque[Place] = deque()
         self._tokens = 0
         self._width = float(settings.max_concurrent)
+        self._least = max(1.0, settings.max_concurrent / NARROWEST)
         self._narrowed = -1.0
         self._paused_until = 0.0
         self._failures = 0
@@ -133,8 +136,9 @@ class Endpoint:
             now = self._clock()
             # Requests that were open together are turned away together: that is one sign, not many.
             if place.began > self._narrowed:
-                self._width, self._narrowed = max(1.0, self._width / 2), now
-            self._paused_until = max(self._paused_until, now + (seconds or 0.0))
+                self._width, self._narrowed = max(self._least, self._width / 2), now
+            # A wish of hours is for the caller to tell; others must not wait in silence for it.
+            self._paused_until = max(self._paused_until, now + min(seconds or 0.0, MINUTE))
 
     def failed(self) -> None:
         """A request failed although it was right: rest, longer after each failure in a row."""

@@ -194,7 +194,7 @@ async def chat(request: Request) -> Response:
         case "storm":
             return error(429, "too many requests", retry_after_ms="10")
         case "half" if dice.random() < 0.5:
-            return error(429, "too many requests", retry_after_ms="40")
+            return error(429, "too many requests", retry_after_ms="10")
         case "half":
             return stream(words(model, ENGLISH, wait=0.002))
         case "html":
