@@ -62,7 +62,7 @@ def letter_of(text: str, choices: Sequence[str]) -> int | None:
     letters = LETTERS[: len(choices)]
     text = plain(text).strip()
     patterns = (
-        rf"^[\s\"'(\[*]*([{letters}])(?:[\s.):,\]*\"']|번|$)",
+        rf"^[\s\"'(\[*]*([{letters}])(?:[.):,\]*\"']|번|\s*$|\s*\n)",
         rf"(?:answer|option|choice)\s*(?:is|:)?\s*[\"'(\[*]*([{letters}])(?![A-Za-z])",
         rf"(?:정답|답)\s*(?:은|는|:)?\s*[\"'(\[*]*([{letters}])(?![A-Za-z])",
         rf"(?<![A-Za-z])\(([{letters}])\)",
