@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import duckdb
 import pyarrow as pa
 
 from results.records import ImportOutcome, ImportRecord, Record, StoredImport, now
 from results.store._operations import Nothing, Operation
 from results.store._transaction import Transaction, one
-from results.store.errors import BadWrite
+from results.store.errors import BadWrite, KnownRows
 
 # Rows that one transaction stages or removes: what a vote may have to wait for.
 CHUNK_ROWS = 10_000
@@ -43,32 +44,33 @@ _VOTERS = """
     ON CONFLICT DO NOTHING
 """
 # Not ON CONFLICT DO NOTHING, which inserts rows in the order of a hash table: leaderboards that follow time read rows
-# that lie in the order of seq without sorting them.
+# that lie in the order of seq without sorting them. {staged} are all rows, or those that are not stored yet: finding
+# these means reading all stored ids, which fresh chunks do without.
 _VOTES = """
     INSERT INTO votes (id, battle_id, voter_id, verdict, version_a, version_b, category, language, seq, time,
                        changed_at, import_id)
-    SELECT id, battle_id::UUID, voter_id::UUID, verdict, version_a, version_b, category, language, seq,
+    SELECT id::UUID, battle_id::UUID, voter_id::UUID, verdict, version_a, version_b, category, language, seq,
            time, time, ?::UUID
-    FROM (SELECT DISTINCT ON (id) * REPLACE (id::UUID AS id) FROM staged_rows ORDER BY seq) ANTI JOIN votes USING (id)
-    ORDER BY seq
+    FROM {staged} ORDER BY seq
 """
 _JUDGMENTS = """
     INSERT INTO judgments (id, battle_id, judge_key, verdict, version_a, version_b, category, language, seq,
                            time, import_id)
-    SELECT r.id, battle_id::UUID, g.judge_key, verdict, version_a, version_b, category, language, seq,
+    SELECT r.id::UUID, battle_id::UUID, g.judge_key, verdict, version_a, version_b, category, language, seq,
            time, ?::UUID
-    FROM (SELECT DISTINCT ON (id) * REPLACE (id::UUID AS id) FROM staged_rows ORDER BY seq) r
-    JOIN judges g ON g.name = coalesce(r.judge, ?)
-    ANTI JOIN judgments j ON j.id = r.id
-    ORDER BY seq
+    FROM {staged} r JOIN judges g ON g.name = coalesce(r.judge, ?) ORDER BY seq
 """
+_NOT_STORED = """(
+    SELECT * FROM (SELECT DISTINCT ON (id) * REPLACE (id::UUID AS id) FROM staged_rows ORDER BY seq)
+    ANTI JOIN {table} USING (id)
+)"""
+_KNOWN_STAY = "ON CONFLICT DO NOTHING"
 # The key is results.ids.item_id in SQL.
 _ITEMS = """
     INSERT INTO items (id, text, category, language, origin, import_id, created_at)
     SELECT DISTINCT ON (prompt)
            sha256(prompt)[:32]::UUID, prompt, category, language, 'import', ?::UUID, ?::TIMESTAMP
     FROM staged_rows WHERE prompt IS NOT NULL ORDER BY seq
-    ON CONFLICT DO NOTHING
 """
 _BATTLES = """
     INSERT INTO battles (id, item_id, version_a, version_b, mode, state, category, language, conversation_a,
@@ -77,7 +79,6 @@ _BATTLES = """
            battle_id::UUID, sha256(prompt)[:32]::UUID, version_a, version_b, 'import', 'done', category,
            language, conversation_a, conversation_b, ?::UUID, time
     FROM staged_rows ORDER BY seq
-    ON CONFLICT DO NOTHING
 """
 _COUNTS = """
     INSERT INTO pair_counts
@@ -88,10 +89,13 @@ _COUNTS = """
 
 
 class Chunk(Record):
-    """The number of a chunk of an import, from 0; its rows travel beside it."""
+    """The number of a chunk of an import, from 0; its rows travel beside it. Of a `fresh` one nothing is known yet,
+    neither comparisons nor battles nor prompts, which saves looking for them in the whole store; where that is not
+    so, nothing is written and KnownRows raised."""
 
     import_id: UUID
     number: int
+    fresh: bool = False
 
 
 class ImportId(Record):
@@ -140,8 +144,11 @@ def _stage(tx: Transaction, chunk: Chunk, rows: pa.Table) -> None:
     with tx.table("staged_rows", rows):
         _check(tx)
         judged = source == "judge"
-        added = _stage_judgments(tx, chunk.import_id, judge) if judged else _stage_votes(tx, chunk.import_id)
-        _stage_battles(tx, chunk.import_id)
+        try:
+            added = _stage_judgments(tx, chunk, judge) if judged else _stage_votes(tx, chunk)
+            _stage_battles(tx, chunk)
+        except duckdb.ConstraintException as error:
+            raise KnownRows(f"chunk {chunk.number} of the import is not fresh: {error}") from error
     tx.write(
         "UPDATE imports SET chunks = chunks + 1, added = added + ?, known = known + ? WHERE id = ?",
         added, rows.num_rows - added, chunk.import_id,
@@ -168,12 +175,16 @@ def _check(tx: Transaction) -> None:
         raise BadWrite(f"{ids[0]!r} is no UUID")
 
 
-def _stage_votes(tx: Transaction, import_id: UUID) -> int:
-    tx.write(_VOTERS, import_id, now())
-    return tx.write(_VOTES, import_id)
+def _stage_votes(tx: Transaction, chunk: Chunk) -> int:
+    tx.write(_VOTERS, chunk.import_id, now())
+    return tx.write(_VOTES.format(staged=_staged(chunk, "votes")), chunk.import_id)
 
 
-def _stage_judgments(tx: Transaction, import_id: UUID, default: str) -> int:
+def _staged(chunk: Chunk, table: str) -> str:
+    return "staged_rows" if chunk.fresh else _NOT_STORED.format(table=table)
+
+
+def _stage_judgments(tx: Transaction, chunk: Chunk, default: str) -> int:
     """`default` is the judge of rows that name none."""
     names = [
         str(name)
@@ -185,12 +196,13 @@ def _stage_judgments(tx: Transaction, import_id: UUID, default: str) -> int:
         if tx.row("SELECT 1 FROM judges WHERE name = ?", name) is None:
             key = int(one(tx.row("SELECT coalesce(max(judge_key), 0) + 1 FROM judges")))
             tx.insert("judges", {"judge_key": key, "name": name, "created_at": now()})
-    return tx.write(_JUDGMENTS, import_id, default)
+    return tx.write(_JUDGMENTS.format(staged=_staged(chunk, "judgments")), chunk.import_id, default)
 
 
-def _stage_battles(tx: Transaction, import_id: UUID) -> None:
-    tx.write(_ITEMS, import_id, now())
-    tx.write(_BATTLES, import_id)
+def _stage_battles(tx: Transaction, chunk: Chunk) -> None:
+    end = "" if chunk.fresh else _KNOWN_STAY
+    tx.write(_ITEMS + end, chunk.import_id, now())
+    tx.write(_BATTLES + end, chunk.import_id)
 
 
 def _finish(tx: Transaction, finish: Finish) -> ImportOutcome:

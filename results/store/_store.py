@@ -47,7 +47,7 @@ from results.store._operations import Nothing, Operation
 from results.store._owner import Owner
 from results.store._screening import ScreeningOutcome
 from results.store._staging import chunks
-from results.store.errors import StoreBusy, StoreClosed, StoreError, StoreReadOnly
+from results.store.errors import KnownRows, StoreBusy, StoreClosed, StoreError, StoreReadOnly
 
 log = logging.getLogger(__name__)
 
@@ -235,13 +235,13 @@ class Store:
             begun = self.perform(_imports.BEGIN_IMPORT, record)
             if begun.state == "done":
                 return ImportOutcome(import_id=begun.id, added=0, known=begun.added + begun.known)
-            number = 0
+            number, fresh = 0, True
             try:
                 for number, rows in enumerate(chunks(batches), start=1):
-                    self.perform(
-                        _imports.STAGE_CHUNK, _imports.Chunk(import_id=record.id, number=number - 1), rows
-                    )
-                return self.perform(_imports.FINISH_IMPORT, _imports.Finish(import_id=record.id, chunks=number))
+                    fresh = self._stage(record.id, number - 1, rows, fresh)
+                return self.perform(
+                    _imports.FINISH_IMPORT, _imports.Finish(import_id=record.id, chunks=number)
+                )
             except BaseException:
                 self._discard(record.id)
                 raise
@@ -299,6 +299,18 @@ class Store:
                 # Closed under this call by another thread of ours: `_current` says so.
                 self._current()
                 raise
+
+    def _stage(self, import_id: UUID, number: int, rows: pa.Table, fresh: bool) -> bool:
+        """Stage a chunk, as fresh if that is hoped for; whether the next one may be fresh."""
+        if fresh:
+            try:
+                chunk = _imports.Chunk(import_id=import_id, number=number, fresh=True)
+                self.perform(_imports.STAGE_CHUNK, chunk, rows)
+                return True
+            except KnownRows:
+                log.debug("chunk %d of the import %s holds known rows", number, import_id)
+        self.perform(_imports.STAGE_CHUNK, _imports.Chunk(import_id=import_id, number=number), rows)
+        return False
 
     def _current(self) -> Backend:
         if os.getpid() != self._process:

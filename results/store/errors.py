@@ -11,6 +11,10 @@ class BadWrite(StoreError):
     """The write contradicts what is stored (an unknown battle, another message under the same turn)."""
 
 
+class KnownRows(BadWrite):
+    """Rows that were sent as new are stored already, or twice in what was sent; nothing was written."""
+
+
 class VoteClosed(BadWrite):
     """The vote stands: the time within which it could be changed or withdrawn is over."""
 
@@ -54,7 +58,7 @@ class StoreClosed(StoreError):
 BY_NAME: dict[str, type[StoreError]] = {
     error.__name__: error
     for error in (
-        StoreError, BadWrite, VoteClosed, BadQuery, StoreBusy, StoreUnknownOutcome, StoreTooNew, StoreCorrupt,
-        StoreReadOnly, StoreClosed, ReservationRefused, ReservationTimedOut,
+        StoreError, BadWrite, KnownRows, VoteClosed, BadQuery, StoreBusy, StoreUnknownOutcome, StoreTooNew,
+        StoreCorrupt, StoreReadOnly, StoreClosed, ReservationRefused, ReservationTimedOut,
     )
 }  # fmt: skip
