@@ -176,8 +176,11 @@ def metrics(data_dir: Path, job_id: UUID) -> list[dict[str, Any]]:
             rows.append(json.loads(line))
         except ValueError:
             continue
-    # After a resume steps are done again: the later figures stand.
-    return list({(row["step"], "eval_loss" in row): row for row in rows}.values())
+    # A step tells in several lines; and after a resume steps are done again: the later figures stand.
+    by_step: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        by_step.setdefault(row["step"], {}).update(row)
+    return list(by_step.values())
 
 
 def log_text(data_dir: Path, job_id: UUID, last: int = 20_000) -> str:

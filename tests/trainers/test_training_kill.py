@@ -21,7 +21,7 @@ from trainers.recipes import make_recipe
 
 pytestmark = pytest.mark.faults
 
-STEPS = 30
+STEPS = 20
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def queued(store: Store, name: str) -> StoredJob:
                 "dataset": "rows",
                 "lora": {"rank": 2, "dropout": 0.1},
                 "optimiser": {"max_steps": STEPS, "batch_size": 2, "gradient_accumulation": 1},
-                "evaluation": {"every_steps": 5, "rows": 8},
-                "checkpoint_every": 5,
+                "evaluation": {"every_steps": 10, "rows": 4},
+                "checkpoint_every": 10,
                 "checkpoints_kept": 10,
             }
         ),
@@ -75,7 +75,7 @@ def started(store: Store, job: StoredJob, step: int) -> StoredJob:
 def test_kill_and_resume_gives_the_very_same_weights(store: Store, tiny_model: Path, tmp_path: Path) -> None:
     ready(store, tiny_model, tmp_path)
     job = queued(store, "killed")
-    running = started(store, job, 5)
+    running = started(store, job, 10)
     assert running.pid is not None
     os.kill(running.pid, signal.SIGKILL)
     deadline = time.monotonic() + 30
@@ -112,7 +112,7 @@ def test_cancelled_trainings_stop_with_a_checkpoint_and_the_next_one_starts(
 ) -> None:
     ready(store, tiny_model, tmp_path)
     first, second, third = queued(store, "first"), queued(store, "second"), queued(store, "third")
-    started(store, first, 5)
+    started(store, first, 10)
     assert find_job(store, "second").state == "queued"
     assert cancel(store, third.id).state == "cancelled"
     cancel(store, first.id)
