@@ -147,7 +147,8 @@ async def run_tasks(
                     if result.new and result.answer is not None:
                         made += 1
                         waiting.append(result.answer)
-                    if len(waiting) >= BATCH:
+                    # A text is dear, scores come many at a time.
+                    if len(waiting) >= (1 if isinstance(asks[place].ask, GenerationRequest) else BATCH):
                         await asyncio.to_thread(record_samples, store, [], waiting)
                         waiting = []
                         on_progress(progress)

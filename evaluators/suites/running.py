@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -39,8 +38,8 @@ from results.store.suites import (
 
 log = logging.getLogger(__name__)
 
-BATCH, PATIENCE = 16, 1.0
-"""Samples are committed when so many are there, or so many seconds after the first of them."""
+BATCH = 64
+"""Samples of stored answers that are committed together. One that a model has just made is committed at once."""
 _OVER_CONTEXT = "over_context"
 
 
@@ -281,14 +280,12 @@ class _Recorder:
         self._options, self._judge = options, judge
         self._progress, self._on_progress = progress, on_progress
         self._waiting: list[tuple[_Work, Answered]] = []
-        self._since = 0.0
 
     async def add(self, work: _Work, result: Answered) -> None:
-        """Take an answer; what has waited is committed when there is enough of it."""
-        if not self._waiting:
-            self._since = time.monotonic()
+        """Take an answer. What a model has made is committed at once: whatever kills this process then costs no
+        second answer."""
         self._waiting.append((work, result))
-        if len(self._waiting) >= BATCH or time.monotonic() - self._since > PATIENCE:
+        if result.answer is None or result.new or len(self._waiting) >= BATCH:
             await self.flush()
 
     async def flush(self) -> None:

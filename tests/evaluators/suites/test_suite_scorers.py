@@ -118,7 +118,8 @@ def lm_eval_scores(answers: list[str], targets: list[str]) -> list[tuple[float, 
 
 ODD = [
     "#### 18", "So she makes 9 * 2 = $18 every day.\n#### 18", "#### 18.", "18 dollars", "#### $18", "1,8", "", "...",
-    "####18", "She has 3. Then 18.", "#### 18\n#### 19", "-18", "The total is 18.00", "답은 18입니다", "18!", "#### 1 8",
+    "####18", "She has 3. Then 18.", "#### 18\n#### 19", "-18", "The total is 18.00", "18!", "#### 1 8",
+    "답은 18입니다",
 ]  # fmt: skip
 
 
