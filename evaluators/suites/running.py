@@ -285,12 +285,12 @@ class _Recorder:
         """Take an answer. What a model has made is committed at once: whatever kills this process then costs no
         second answer."""
         self._waiting.append((work, result))
-        if result.answer is None or result.new or len(self._waiting) >= BATCH:
+        if result.new or len(self._waiting) >= BATCH:
             await self.flush()
 
     async def flush(self) -> None:
         """Score and commit what waits."""
-        waiting, self._waiting = self._waiting, []
+        waiting = list(self._waiting)
         if not waiting:
             return
         # In threads: a judge or a program under test may take its time.
@@ -299,6 +299,8 @@ class _Recorder:
         )
         answers = [result.answer for _, result in waiting if result.new and result.answer is not None]
         await asyncio.to_thread(record_samples, self._store, samples, answers)
+        # Only now: a flush that is cancelled on the way is made again, and storing twice adds nothing.
+        del self._waiting[: len(waiting)]
         progress = self._progress
         for (work, result), sample in zip(waiting, samples, strict=True):
             progress.done += 1

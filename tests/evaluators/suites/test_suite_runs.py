@@ -55,7 +55,7 @@ class Echo:
             self.task.cancel()
             await asyncio.sleep(60)
         self.asked.append(request)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.02)
         if word in self.failing:
             raise self.failing[word]
         yield Finished(
