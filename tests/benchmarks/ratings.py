@@ -1,19 +1,22 @@
-"""How fast ratings and imports are, as ratios of CPU seconds against evalica in one run.
+"""How fast ratings and imports are, as ratios of CPU seconds against evalica and FastChat in one run.
 
     python tests/benchmarks/ratings.py [VOTES [MODELS]]
 
 Timings on a shared machine mean little; ratios within one run mean more. evalica is given lists of integers,
-its fastest input, and gives no intervals. FastChat's online Elo is its loop over data frame rows, run on a part
-and scaled up. Up to a million votes come from a CSV file, more of them as Arrow.
+its fastest input, and gives no intervals. FastChat is no package that could be installed here: what stands for it is
+written after the algorithms of its rating_systems.py (factorised names, a loop of NumPy scalars for Elo, L-BFGS-B with
+`np.add.at` gradients for Bradley-Terry and style control), on one process, Elo on a part and scaled up. Up to a million
+votes come from a CSV file, more of them as Arrow.
 """
 
 from __future__ import annotations
 
 import csv
+import math
+import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +28,8 @@ import pandas as pd
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from results.ids import new_id
 from results.interchange import import_votes
@@ -37,6 +42,18 @@ GROUPING = (
     "SELECT version_a, version_b, verdict, count(*) FROM comparisons WHERE excluded IS NULL GROUP BY ALL"
 )
 REFRESHES = 20
+MEMORY = """
+import re, sys
+from datetime import UTC, datetime
+from pathlib import Path
+import results
+def peak(): return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+with results.open_store(sys.argv[1]) as store:
+    store.query("SELECT 1")
+    before = peak()
+    results.rate(store, results.BoardQuery(since=datetime(1970, 1, 1, tzinfo=UTC)))
+    print(before, peak())
+"""
 FASTCHAT_ROWS = 300_000
 STYLE_ROWS = 1_000_000
 MOST_BY_CSV = 1_000_000
@@ -76,16 +93,63 @@ def write_csv(path: Path, a: np.ndarray, b: np.ndarray, outcome: np.ndarray) -> 
         )
 
 
-def fastchat_elo(frame: pd.DataFrame, k: float = 4) -> dict[int, float]:
-    """Online Elo as FastChat's `compute_elo` walks its data frame."""
-    rating: dict[int, float] = defaultdict(lambda: 1000.0)
-    for _, model_a, model_b, winner in frame.itertuples():
-        ra, rb = rating[model_a], rating[model_b]
-        ea, eb = 1 / (1 + 10 ** ((rb - ra) / 400)), 1 / (1 + 10 ** ((ra - rb) / 400))
-        won = {"model_a": 1.0, "model_b": 0.0}.get(winner, 0.5)
-        rating[model_a] += k * (won - ea)
-        rating[model_b] += k * (1 - won - eb)
-    return dict(rating)
+def fastchat_elo(frame: pd.DataFrame, k: float = 4) -> np.ndarray:
+    """Online Elo after FastChat's algorithm: names become codes, then one row of NumPy numbers after another."""
+    size = len(frame)
+    codes, names = pd.factorize(pd.concat([frame["model_a"], frame["model_b"]]))
+    pairs = np.column_stack([codes[:size], codes[size:]])
+    outcome = np.full(size, 0.5)
+    outcome[frame["winner"] == "model_a"] = 1.0
+    outcome[frame["winner"] == "model_b"] = 0.0
+    unit, rating = math.log(10) / 400, np.full(len(names), 1000.0)
+    for (one, other), earned in zip(pairs, outcome, strict=True):
+        change = k * (earned - 1 / (1 + math.exp(unit * (rating[other] - rating[one]))))
+        rating[one] += change
+        rating[other] -= change
+    return rating
+
+
+def fastchat_bootstrap(frame: pd.DataFrame, rounds: int) -> np.ndarray:
+    """Bootstrapped Bradley-Terry after FastChat's algorithm: distinct results with their counts, drawn anew and fitted
+    by L-BFGS-B."""
+    size = len(frame)
+    codes, names = pd.factorize(pd.concat([frame["model_a"], frame["model_b"]]))
+    won = np.where(frame["winner"] == "model_a", 2, np.where(frame["winner"] == "model_b", 0, 1))
+    results, counts = np.unique(
+        np.column_stack([codes[:size], codes[size:], won]), return_counts=True, axis=0
+    )
+    pairs, outcome = results[:, :2], results[:, 2] / 2
+    draws = np.random.default_rng(0).multinomial(size, counts / counts.sum(), size=rounds) / size
+    none = np.empty((len(pairs), 0))
+    return np.array([_fitted(pairs, outcome, none, len(names), weight, 0.0) for weight in draws])
+
+
+def fastchat_style(pairs: np.ndarray, outcome: np.ndarray, x: np.ndarray, models: int) -> np.ndarray:
+    """Style control after FastChat's algorithm: ratings and coefficients by L-BFGS-B on all rows, reg 0.5, without
+    intervals."""
+    return _fitted(pairs, outcome, x, models, None, 0.5)
+
+
+def _fitted(
+    pairs: np.ndarray, outcome: np.ndarray, x: np.ndarray, models: int, weight: np.ndarray | None, reg: float
+) -> np.ndarray:
+    alpha, sides = math.log(10), np.array([1.0, -1.0])
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        strength = theta[:models][pairs]
+        p = expit(alpha * (strength[:, 0] - strength[:, 1]) + x @ theta[models:])
+        likelihood = np.log(p) * outcome + np.log(1 - p) * (1 - outcome)
+        missed = outcome - p
+        if weight is not None:
+            likelihood, missed = likelihood * weight, missed * weight
+        gradient = reg * theta
+        np.add.at(gradient[:models], pairs, (-alpha * missed)[:, None] * sides)
+        gradient[models:] -= x.T @ missed
+        return reg / 2 * float(theta @ theta) - likelihood.sum(), gradient
+
+    start = np.zeros(models + x.shape[1])
+    options = {"maxiter": 100, "gtol": 1e-6}
+    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x)
 
 
 def arrow_votes(keys: np.ndarray, a: np.ndarray, b: np.ndarray, outcome: np.ndarray) -> Iterator[pa.Table]:
@@ -128,17 +192,36 @@ def main() -> None:
     lines.append(("Elo; arrays", seconds, f"{fastchat / seconds:.0f}x FastChat"))
     counts = PairCounts.of(a, b, outcome, models)
     seconds = cpu_seconds(lambda: bootstrap(counts, 100))
-    lines.append(("bootstrap x100 on counts", seconds, f"{100 * evalica_bt / seconds:.0f}x evalica x100"))
+    frame = frame_of(a, b, outcome)
+    # Preparing the rows is done once, whatever the number of draws.
+    few, more = (cpu_seconds(lambda n=n: fastchat_bootstrap(frame, n)) for n in (2, 6))
+    peer = few + (more - few) / 4 * 98
+    lines.append(("bootstrap x100 after FastChat, scaled up from 6", peer, ""))
+    lines.append(("bootstrap x100 on counts", seconds, f"{peer / seconds:.0f}x FastChat"))
+    seconds = cpu_seconds(lambda: bootstrap(PairCounts.of(a, b, outcome, models), 100))
+    lines.append(("bootstrap x100 from rows", seconds, f"{peer / seconds:.0f}x FastChat"))
     part = slice(min(votes, STYLE_ROWS))
     style = np.random.default_rng(1).normal(size=(len(a[part]), 4))
     names = ("length", "headers", "lists", "bold")
     seconds = cpu_seconds(
         lambda: rate_with_style(a[part], b[part], outcome[part], style, models, names=names)
     )
-    lines.append((f"style control with intervals, {len(style):,} rows", seconds, ""))
-    with tempfile.TemporaryDirectory() as folder, open_store(Path(folder) / "data") as store:
-        lines += _import(store, Path(folder) / "votes.csv", a, b, outcome)
-        lines += _with_store(store, evalica_bt, fastchat)
+    pairs, won = np.column_stack([a[part], b[part]]), 1 - outcome[part] / 2
+    peer = cpu_seconds(lambda: fastchat_style(pairs, won, style, models))
+    lines.append((f"style control after FastChat, {len(style):,} rows", peer, ""))
+    lines.append(
+        (f"style control with intervals, {len(style):,} rows", seconds, f"{peer / seconds:.0f}x FastChat")
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        with open_store(Path(folder) / "data") as store:
+            lines += _import(store, Path(folder) / "votes.csv", a, b, outcome)
+            lines += _with_store(store, evalica_bt, fastchat)
+        command = [sys.executable, "-c", MEMORY, str(Path(folder) / "data")]
+        base, most = map(
+            float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        )
+        lines.append(("memory of a process with the store open, MB", base, ""))
+        lines.append(("memory, after Bradley-Terry from all comparisons, MB", most, ""))
 
     table = Table(title=f"{votes:,} votes, {models} models")
     for column in ("what", "CPU s", "ratio"):
@@ -155,14 +238,21 @@ def _peers(a: np.ndarray, b: np.ndarray, outcome: np.ndarray) -> tuple[list[Line
     evalica_bt = cpu_seconds(lambda: evalica.bradley_terry(xs, ys, winners))
     evalica_elo = cpu_seconds(lambda: evalica.elo(xs, ys, winners))
     part = slice(min(len(a), FASTCHAT_ROWS))
-    frame = pd.DataFrame({"model_a": a[part], "model_b": b[part], "winner": np.array(WORDS)[outcome[part]]})
+    frame = frame_of(a[part], b[part], outcome[part])
     fastchat = cpu_seconds(lambda: fastchat_elo(frame)) * len(a) / len(frame)
     lines = [
         ("evalica Bradley-Terry, lists in memory", evalica_bt, ""),
         ("evalica Elo, lists in memory", evalica_elo, ""),
-        ("FastChat's Elo loop, data frame in memory", fastchat, ""),
+        ("Elo after FastChat, data frame in memory", fastchat, ""),
     ]
     return lines, evalica_bt, fastchat
+
+
+def frame_of(a: np.ndarray, b: np.ndarray, outcome: np.ndarray) -> pd.DataFrame:
+    """The votes as FastChat's data frame has them."""
+    names = np.array([f"model-{n:03}" for n in range(int(max(a.max(), b.max())) + 1)], dtype=object)
+    words = np.array(WORDS, dtype=object)
+    return pd.DataFrame({"model_a": names[a], "model_b": names[b], "winner": words[outcome]})
 
 
 def _import(store: Store, file: Path, a: np.ndarray, b: np.ndarray, outcome: np.ndarray) -> list[Line]:
