@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arena.cli import models_add, models_chat
+from arena.cli import models_add, models_chat, models_merge
 from arena.cli._common import (
     DEFAULT_DATA,
     AsJson,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Models: the roster, and the model that comes with Palaestra.")
 app.command(name="add")(models_add.add)
 app.command(name="chat")(models_chat.chat)
+app.command(name="merge")(models_merge.merge)
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file (default: arena.toml in the data folder).")
