@@ -19,7 +19,11 @@ from arena.cli.serve import serve
         ({"port": 99999}, "--port: .*65535"),
         ({"root_path": "arena/"}, "--root-path: "),
         ({"model": ["openai:x"]}, "openai:MODEL@BASE_URL"),
-        ({"model": ["./a ./b", "./모형", "./모형"]}, "two models are named '모형'"),
+        (
+            {"model": ["openai:모형@http://a.test/v1 openai:모형@http://b.test/v1"]},
+            "two models are named '모형'",
+        ),
+        ({"model": ["./없음"]}, "there is no folder or file .*없음"),
         ({"config": Path("absent.toml")}, "absent.toml: no such file"),
     ],
 )
@@ -42,3 +46,10 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BadInput, match="--port"):
         serve(data=tmp_path, port=taken.getsockname()[1])
+
+
+def test_another_address_needs_an_operators_token(tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as probe:
+        port = probe.getsockname()[1]
+    with pytest.raises(BadInput, match="arena tokens create NAME --scope operator"):
+        serve(data=tmp_path, host="0.0.0.0", port=port, join_code="열려라-참깨")
