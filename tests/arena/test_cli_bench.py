@@ -1,0 +1,112 @@
+"""`arena bench` as a user types it: lists, own suites, comparisons and the gate's exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from results.ids import new_id
+from results.records import ModelVersionRecord
+from results.store import open_store
+from results.store.suites import SampleRecord, SuiteRunRecord, begin_run, end_run, record_samples, sample_id
+from tests.arena.conftest import Arena
+
+ITEMS = 40
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two models on one suite: `strong` solves all but 4 of 40 items, `weak` 16 fewer, `equal` one fewer."""
+    with open_store(tmp_path) as store:
+        versions = store.upsert_model_versions(
+            [ModelVersionRecord(model=name, digest=name) for name in ("strong", "weak", "equal")]
+        )
+        run = SuiteRunRecord(id=new_id(), name="first", plan={"limit": None}, plan_hash="p")
+        begin_run(store, run)
+        samples = [
+            SampleRecord(
+                id=sample_id(run.id, version.version_key, "s", str(n), 0), run_id=run.id,
+                version_key=version.version_key, suite="s", suite_version="1", item=str(n), item_hash=f"h{n}",
+                score=float(n >= misses), metrics={"exact": float(n >= misses)}, detail={"read": "서울"},
+            )
+            for version, misses in zip(versions, (4, 20, 5), strict=True)
+            for n in range(ITEMS)
+        ]  # fmt: skip
+        record_samples(store, samples)
+        end_run(store, run.id, "done")
+    return tmp_path
+
+
+def test_starter_suites_are_listed(arena: Arena, tmp_path: Path) -> None:
+    done = arena("bench", "list", "--data", tmp_path, "--json")
+    rows = {row["suite"]: row for row in json.loads(done.stdout)}
+    assert rows["classification"]["languages"].keys() == {"en", "ko"}
+    assert min(rows["classification"]["languages"].values()) >= 50
+    assert rows["classification"]["licence"] == "CC0-1.0"
+    assert "classification" in arena("bench", "list", "--data", tmp_path).stdout
+
+
+def test_a_file_of_own_cases_becomes_a_suite(arena: Arena, tmp_path: Path) -> None:
+    (tmp_path / "faq.csv").write_text("질문,정답\n수도는?,서울\n", encoding="utf-8")
+    done = arena("bench", "add-suite", tmp_path / "faq.csv", "--data", tmp_path)
+    assert (done.returncode, "faq: 1 items (ko)" in done.stdout) == (0, True)
+    again = arena("bench", "add-suite", tmp_path / "faq.csv", "--data", tmp_path)
+    assert (again.returncode, "there is a suite 'faq' already" in again.stderr) == (2, True)
+    rows = json.loads(arena("bench", "list", "--data", tmp_path, "--json").stdout)
+    assert [row["origin"] for row in rows if row["suite"] == "faq"] == ["own"]
+    bad = arena("bench", "add-suite", tmp_path / "faq.csv", "--column", "input", "--data", tmp_path)
+    assert (bad.returncode, "FIELD=COLUMN" in bad.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "bound", "code", "verdict"),
+    [
+        ("strong", "weak", "0.02", 3, "worse"),
+        ("strong", "weak", "0.9", 0, "worse"),
+        ("strong", "equal", "0.02", 0, "inconclusive"),
+        ("weak", "strong", "0.02", 0, "better"),
+    ],
+)
+def test_the_gate_says_no_only_to_what_is_shown(
+    arena: Arena, data: Path, a: str, b: str, bound: str, code: int, verdict: str
+) -> None:
+    done = arena("bench", "compare", a, b, "--fail-if-worse", bound, "--data", data, "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["suites"][0]["verdict"], found["gate"]) == (
+        code,
+        verdict,
+        "no" if code == 3 else "yes",
+    )
+    shown = arena("bench", "compare", a, b, "--data", data)
+    assert (shown.returncode, verdict in shown.stdout) == (0, True)
+
+
+def test_what_cannot_be_compared_or_shown_is_bad_input(arena: Arena, data: Path) -> None:
+    for words, told in (
+        (("compare", "strong", "nobody"), "no model, version or alias, and no run"),
+        (("compare", "strong", "weak", "--suite", "t"), "has no scored samples of t"),
+        (("show", "nothing"), "there is no run 'nothing'"),
+        (("show", "first", "--suite", "t"), "no samples of 't'"),
+        (("run",), "at least one --model"),
+        (("run", "--model", "strong", "--suite", "clasification"), "there is no suite"),
+    ):
+        done = arena("bench", *words, "--data", data)
+        assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+
+
+def test_samples_of_a_run_are_shown(arena: Arena, data: Path) -> None:
+    done = arena("bench", "show", "first", "--suite", "s", "--data", data, "--json")
+    detail = json.loads(done.stdout)
+    assert detail["models"][0]["samples"][0]["score"] == 0
+    shown = arena("bench", "show", "first", "--suite", "s", "--samples", "1", "--data", data)
+    assert "서울" in shown.stdout
+    assert "first" in arena("bench", "runs", "--data", data).stdout
+
+
+def test_a_runs_file_is_checked(arena: Arena, tmp_path: Path) -> None:
+    path = tmp_path / "nightly.yaml"
+    path.write_text("name: n\nmodels: [m]\nsuits: [s]\n", encoding="utf-8")
+    done = arena("bench", "run", path, "--data", tmp_path)
+    assert (done.returncode, "suits: Extra inputs" in done.stderr) == (2, True)
