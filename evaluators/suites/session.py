@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,10 @@ def choose(words: Sequence[str], data_dir: Path, mirror: Path | None = None) -> 
         if word in known or (path.exists() and not _is_task_file(path)):
             chosen.suites.append(find_suite(word, data_dir))
             continue
+        near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
+        if near:
+            # Looking through lm-eval's 14,000 tasks for a slip of the pen would take 15 seconds.
+            raise SuiteError(f"there is no suite '{word}': did you mean '{near[0]}'? (An lm-eval task: lm:{word})")
         try:
             from evaluators.suites.lm_tasks import find_task
         except ImportError as error:
