@@ -188,7 +188,7 @@ def _versions(versions: Sequence[VersionChange]) -> Table:
 
 
 def _short(value: Any) -> str:
-    if value is None or value == "":
+    if value in (None, "", [], {}):
         return "none"
     text = " ".join(str(value).split())
     return text if len(text) <= 60 else text[:57] + "..."

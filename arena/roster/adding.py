@@ -68,9 +68,7 @@ def propose(
     if adapter is None and folder is not None:
         adapter, weights = folder, base or ""
     elif base is not None:
-        raise ConfigError(
-            "--base is for an adapter's folder; to put an adapter on a base, name the base with --adapter"
-        )
+        raise ConfigError("--base belongs to an adapter's folder; beside --adapter, the source is the base")
     missing_base: ModelSpec | None = None
     if adapter is None:
         start = _start(store, weights)

@@ -14,6 +14,7 @@ from arena.config import ConfigError
 from arena.engines.base import GenerationRequest, Sampling
 from arena.engines.local import LocalEngine
 from arena.engines.pool import EnginePool
+from arena.engines.remote import RemoteEngine, Remotes
 from arena.engines.remote_connection import OPENAI, Connections
 from arena.engines.remote_errors import failure
 from arena.engines.remote_retries import RetryPolicy
@@ -24,6 +25,8 @@ PROMPT = "Say hello."
 ANSWER_TOKENS = 24
 ANSWER_TIMEOUT = 180.0
 LISTING_TIMEOUT = 15.0
+PROMPTLY = RetryPolicy(tries=2, silent_tries=1, patience=20)
+"""Somebody waits for the check: an endpoint that is down is told at once."""
 
 
 class NotServed(ConfigError):
@@ -61,8 +64,12 @@ async def check(spec: ModelSpec, data_dir: Path, progress: Callable[[str], None]
         progress(f"Asking {spec.base_url or OPENAI} for its models")
         context_length = await _listed(spec, notes)
     pool = EnginePool(data_dir)
+    engine: LocalEngine | RemoteEngine | None = None
     try:
-        engine = await asyncio.to_thread(pool.get, spec)
+        if spec.kind == "openai":
+            engine = RemoteEngine(spec, PROMPTLY, Remotes(formats=data_dir / "formats"))
+        else:
+            engine = await asyncio.to_thread(pool.get, spec)
         ready, seconds = None, None
         if isinstance(engine, LocalEngine):
             progress("Loading the weights")
@@ -77,6 +84,8 @@ async def check(spec: ModelSpec, data_dir: Path, progress: Callable[[str], None]
         )
         (generation,) = await engine.generate([request])
     finally:
+        if spec.kind == "openai" and engine is not None:
+            await engine.close()
         await pool.close()
     answer = generation.text or (f"(thinking) {generation.thinking}" if generation.thinking else "")
     if not answer.strip():
@@ -97,9 +106,9 @@ async def check(spec: ModelSpec, data_dir: Path, progress: Callable[[str], None]
 async def _listed(spec: ModelSpec, notes: list[str]) -> int | None:
     """The context length that the endpoint's list tells (vLLM does). A server without a list is noted."""
     url = spec.base_url or OPENAI
-    connections = Connections(spec, RetryPolicy())
+    connections = Connections(spec, PROMPTLY)
     key = connections.key()
-    client = openai.AsyncOpenAI(base_url=url, api_key=key or "none", max_retries=1, timeout=LISTING_TIMEOUT)
+    client = openai.AsyncOpenAI(base_url=url, api_key=key or "none", max_retries=0, timeout=LISTING_TIMEOUT)
     try:
         models = [model async for model in await client.models.list()]
     except (openai.NotFoundError, openai.InternalServerError) as error:
