@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -160,11 +160,21 @@ def screen(store: Store, rules: Rules | None = None, *, dry_run: bool = False) -
     )
 
 
-def undo_screening(store: Store) -> ScreeningOutcome:
-    """Count all screened votes again."""
-    return store.apply_screening(
-        pa.table({"seq": pa.array([], pa.int64()), "reason": pa.array([], pa.string())})
-    )
+class UnknownReason(ValueError):
+    """No vote is marked for this reason; the message says for which ones votes are."""
+
+
+def undo_screening(store: Store, reasons: Collection[str] = ()) -> ScreeningOutcome:
+    """Count screened votes again: all, or those marked for one of `reasons` ("burst", "partisan" ...). Raises
+    UnknownReason for one for which no vote is marked."""
+    marked = store.query("SELECT seq, excluded AS reason FROM votes WHERE starts_with(excluded, 'screened:')")
+    found = [str(reason).removeprefix("screened:") for reason in marked["reason"].to_pylist()]
+    for reason in reasons:
+        if reason not in found:
+            there = ", ".join(sorted(set(found))) or "none at all"
+            raise UnknownReason(f"no vote is marked as {reason!r}; there are: {there}")
+    stay = pa.array([bool(reasons) and reason not in reasons for reason in found], pa.bool_())
+    return store.apply_screening(marked.filter(stay))
 
 
 @dataclass(frozen=True)

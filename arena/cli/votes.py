@@ -267,6 +267,12 @@ def forget(
 def screen(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be left out.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Count all screened votes again.")] = False,
+    reason: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --undo: only votes marked for this reason (burst, partisan ...); may be repeated."
+        ),
+    ] = None,
     fdr: Annotated[
         float, typer.Option(min=0.0001, max=0.5, help="Expected share of honest voters among those flagged.")
     ] = 0.01,
@@ -277,20 +283,24 @@ def screen(
     """Find votes that should not count: voters whose verdicts do not come from the answers, bursts, duplicates,
     and answers that named their model. They stay, marked, and every leaderboard says how many were left out."""
     from results.store import StoreError, open_store
-    from results.vote_screening import Rules, undo_screening
+    from results.vote_screening import Rules, UnknownReason, undo_screening
     from results.vote_screening import screen as run
 
     if undo and dry_run:
         raise BadInput("--undo changes marks and --dry-run changes nothing; give one of them")
+    if reason and not undo:
+        raise BadInput("--reason says which marks --undo takes away; give --undo with it")
     _need_data(data)
     try:
         with open_store(data) as store, console.status("Screening"):
             if undo:
-                back = undo_screening(store)
+                back = undo_screening(store, reason or ())
             else:
                 found = run(store, Rules(fdr=fdr, min_votes=min_votes), dry_run=dry_run)
     except StoreError as error:
         raise WorkFailed(str(error)) from error
+    except UnknownReason as error:
+        raise BadInput(f"--reason: {error}") from None
     if undo:
         if as_json:
             print_json(back.model_dump(mode="json"))

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def _fitted(
 ) -> np.ndarray:
     alpha, sides = math.log(10), np.array([1.0, -1.0])
 
-    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(theta: np.ndarray, *_: Any) -> tuple[float, np.ndarray]:
         strength = theta[:models][pairs]
         p = expit(alpha * (strength[:, 0] - strength[:, 1]) + x @ theta[models:])
         likelihood = np.log(p) * outcome + np.log(1 - p) * (1 - outcome)
@@ -194,7 +195,7 @@ def main() -> None:
     seconds = cpu_seconds(lambda: bootstrap(counts, 100))
     frame = frame_of(a, b, outcome)
     # Preparing the rows is done once, whatever the number of draws.
-    few, more = (cpu_seconds(lambda n=n: fastchat_bootstrap(frame, n)) for n in (2, 6))
+    few, more = (cpu_seconds(partial(fastchat_bootstrap, frame, n)) for n in (2, 6))
     peer = few + (more - few) / 4 * 98
     lines.append(("bootstrap x100 after FastChat, scaled up from 6", peer, ""))
     lines.append(("bootstrap x100 on counts", seconds, f"{peer / seconds:.0f}x FastChat"))

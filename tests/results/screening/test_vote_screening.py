@@ -27,7 +27,7 @@ from results.records import (
     VoterRecord,
 )
 from results.store import BadWrite, Store, open_store
-from results.vote_screening import Rules, screen, undo_screening
+from results.vote_screening import Rules, UnknownReason, screen, undo_screening
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 MODELS = 6
@@ -114,8 +114,13 @@ def test_bad_voters_are_found_left_out_and_brought_back(store: Store) -> None:
     assert again.flagged == found.flagged
     actions = store.query("SELECT action FROM audit")["action"].to_pylist()
     assert actions == ["screen votes"]
+    with pytest.raises(UnknownReason, match="contrarian, position"):
+        undo_screening(store, ["burst"])
+    part = undo_screening(store, ["position"])
+    assert (part.released, part.screened) == (80, {"contrarian": 80})
+    assert leaderboard(store).excluded == {"screened:contrarian": 80}
     back = undo_screening(store)
-    assert (back.released, back.screened) == (160, {})
+    assert (back.released, back.screened) == (80, {})
     assert leaderboard(store) == before
     assert store.check() == []
 
@@ -242,3 +247,5 @@ def test_the_command(
     code, back, _ = arena("votes", "screen", "--undo", "--json")
     assert (code, back["released"]) == (0, 80)
     assert arena("votes", "screen", "--undo", "--dry-run")[0] == 2
+    assert arena("votes", "screen", "--reason", "burst")[0] == 2
+    assert arena("votes", "screen", "--undo", "--reason", "nothing")[0] == 2
