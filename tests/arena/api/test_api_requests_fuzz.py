@@ -42,7 +42,7 @@ BODIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(body=BODIES | ANYTHING)
 def test_any_json_is_a_request_or_an_explained_error(body: Any) -> None:
     sent = json.dumps(body).encode()
