@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _SAME_RATING = 1e-6
 _POSITION = "position"
 
+Fields = dict[str, Any]
+"""The fields of a row that has no rank yet."""
+
 
 class LeaderboardRow(BaseModel):
     """One model's place. A model that cannot be rated has no rank and no rating but a `reason`, and one bound
@@ -267,7 +270,7 @@ def _or(values: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt
 
 
 def _board(
-    query: BoardQuery, selected: Selected, rows: Sequence[LeaderboardRow], extra: dict[str, Any] | None = None
+    query: BoardQuery, selected: Selected, rows: Sequence[Fields], extra: dict[str, Any] | None = None
 ) -> Leaderboard:
     ranked = tuple(_ranked(rows))
     if query.models:
@@ -310,11 +313,16 @@ def _tallies(counts: PairCounts) -> list[_Tally]:
     return [_Tally(int(w), int(lost), int(t)) for w, lost, t in zip(wins, losses, ties, strict=True)]
 
 
-def _elo_rows(
-    names: Sequence[str], ratings: npt.NDArray[np.float64], counts: PairCounts
-) -> list[LeaderboardRow]:
+def _elo_rows(names: Sequence[str], ratings: npt.NDArray[np.float64], counts: PairCounts) -> list[Fields]:
     return [
-        LeaderboardRow(rank=None, model=name, rating=float(rating), lower=None, upper=None, **tally.fields)
+        {
+            "model": name,
+            "rating": float(rating),
+            "lower": None,
+            "upper": None,
+            "status": "rated",
+            **tally.fields,
+        }
         for name, rating, tally in zip(names, ratings, _tallies(counts), strict=True)
     ]
 
@@ -325,20 +333,19 @@ def _bradley_terry_rows(
     fit: BradleyTerry,
     best: npt.NDArray[np.int64],
     worst: npt.NDArray[np.int64],
-) -> list[LeaderboardRow]:
+) -> list[Fields]:
     return [
-        LeaderboardRow(
-            rank=None,
-            model=name,
-            rating=_number(fit.ratings[i]),
-            lower=_number(fit.lower[i]),
-            upper=_number(fit.upper[i]),
+        {
+            "model": name,
+            "rating": _number(fit.ratings[i]),
+            "lower": _number(fit.lower[i]),
+            "upper": _number(fit.upper[i]),
             **tally.fields,
-            rank_best=int(best[i]) or None,
-            rank_worst=int(worst[i]) or None,
-            status=fit.status[i],
-            reason=REASONS[fit.status[i]] or None,
-        )
+            "rank_best": int(best[i]) or None,
+            "rank_worst": int(worst[i]) or None,
+            "status": fit.status[i],
+            "reason": REASONS[fit.status[i]] or None,
+        }
         for i, (name, tally) in enumerate(zip(names, _tallies(counts), strict=True))
     ]
 
@@ -350,22 +357,24 @@ def _number(value: float) -> float | None:
 _UNRATED_ORDER: tuple[Status, ...] = ("undefeated", "unplaced", "apart", "no_votes", "winless")
 
 
-def _ranked(rows: Sequence[LeaderboardRow]) -> Iterator[LeaderboardRow]:
+def _ranked(rows: Sequence[Fields]) -> Iterator[LeaderboardRow]:
     """Best first and numbered, equal ratings alike; then what cannot be rated."""
     rated = sorted(
-        (row for row in rows if row.rating is not None), key=lambda row: (-(row.rating or 0.0), row.model)
+        (row for row in rows if row["rating"] is not None), key=lambda row: (-row["rating"], row["model"])
     )
     rank, above = 0, math.inf
     for place, row in enumerate(rated, start=1):
-        rating = row.rating if row.rating is not None else math.nan
-        if above - rating > _SAME_RATING:
-            rank, above = place, rating
-        # A copy of what is known to be valid: validating hundreds of rows again takes longer than rating them.
-        yield LeaderboardRow.model_construct(**{**row.__dict__, "rank": rank})
-    yield from sorted(
-        (row for row in rows if row.rating is None),
-        key=lambda row: (_UNRATED_ORDER.index(row.status), -(row.lower or row.upper or 0.0), row.model),
-    )
+        if above - row["rating"] > _SAME_RATING:
+            rank, above = place, row["rating"]
+        yield LeaderboardRow(rank=rank, **row)
+    unrated = sorted(
+        (row for row in rows if row["rating"] is None),
+        key=lambda row: (
+            _UNRATED_ORDER.index(row["status"]), -(row["lower"] or row["upper"] or 0.0), row["model"],
+        ),
+    )  # fmt: skip
+    for row in unrated:
+        yield LeaderboardRow(rank=None, **row)
 
 
 __all__ = [
