@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from arena.engines.base import FinishReason, Token, TokenLogprob
+from arena.engines.base import FinishReason, Sampling, Token, TokenLogprob
 from arena.engines.local_adapters import CannotAttach
 from arena.engines.local_decode import Decoder, Sequence, Step
 from arena.engines.local_embed import EmbeddingJob, embed_batch, embedding_job
@@ -64,9 +64,12 @@ class Answers:
         self._loaded = loaded
         self._versions = versions
         self._send = send
-        self._decoder = Decoder(loaded)
+        self._decoder = self._new_decoder()
         self._answers: dict[int, _Answer] = {}
         self._scoring: deque[ScoringJob | EmbeddingJob] = deque()
+
+    def _new_decoder(self) -> Any:
+        return (self._loaded.decoder or Decoder)(self._loaded)
 
     @property
     def busy(self) -> bool:
@@ -91,6 +94,10 @@ class Answers:
 
     def score(self, message: ScoreMany | EmbedMany) -> None:
         """Encode the contexts and continuations (or the texts to embed), check that they fit, and queue them."""
+        if self._loaded.decoder is not None:
+            told = "ct2-int8 only answers: use another quantisation of this model for scores and embeddings"
+            self._send(Refused(id=message.id, kind="rejected", message=told))
+            return
         try:
             job = (
                 embedding_job(self._loaded, message)
@@ -154,6 +161,7 @@ class Answers:
                 "Shorten the conversation or ask for fewer tokens.",
             )
         sampling = effective(message.sampling, self._loaded.model.generation_config, room)
+        self._refuse_what_the_decoder_cannot(sampling, message.logprobs)
         sequence = Sequence(
             id=message.id,
             ids=rendered.ids,
@@ -185,7 +193,8 @@ class Answers:
                     "prompt_tokens": prompt,
                     "stop_tokens": stop_tokens,
                     "stop_strings": [*rendered.stop_strings, *message.stop],
-                    "seed": message.seed,
+                    # CTranslate2 draws from generators of its own.
+                    "seed": message.seed if self._loaded.decoder is None else None,
                     "device": self._loaded.device.type,
                     "dtype": str(self._loaded.dtype).removeprefix("torch."),
                     "versions": {**rendered.log.get("versions", {}), **self._versions},
@@ -193,6 +202,14 @@ class Answers:
             )
         )
         self._decoder.add(sequence)
+
+    def _refuse_what_the_decoder_cannot(self, sampling: Sampling, logprobs: int | None) -> None:
+        if self._loaded.decoder is None:
+            return
+        from arena.engines.local_ct2 import refusal  # it may not be installed
+
+        if (reason := refusal(sampling, logprobs)) is not None:
+            raise _Refuse("rejected", reason)
 
     def _refuse_without_memory(self, tokens: int) -> None:
         """Refuse what is longer than memory was set aside for, unless there is enough all the same."""
@@ -313,4 +330,4 @@ class Answers:
             self._send(Refused(id=job.id, kind="unavailable", message=message))
         self._scoring.clear()
         self._answers.clear()
-        self._decoder = Decoder(self._loaded)
+        self._decoder = self._new_decoder()

@@ -15,7 +15,14 @@ from typing import Any
 
 import psutil
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GgufConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GgufConfig,
+    TorchAoConfig,
+)
 
 from arena.engines.local_adapters import Adapters
 from arena.engines.memory import CACHE_GROWTH, PLANNED_TOKENS
@@ -38,6 +45,7 @@ class LoadedModel:
     `stop_ids` end an answer. `joinable` says whether rows of different lengths can share a batch (attention
     caches can be padded, recurrent states cannot). `cache_tokens` is how many tokens of all rows together
     memory is set aside for, `token_bytes` what the keys and values of one take.
+    `decoder` makes another loop than ours from this model (CTranslate2).
     """
 
     model: Any
@@ -53,6 +61,7 @@ class LoadedModel:
     memory: int
     cache_tokens: int
     token_bytes: int
+    decoder: Any = None
 
 
 def load(config: WorkerConfig, progress: Callable[[str], None]) -> LoadedModel:
@@ -71,7 +80,7 @@ def load(config: WorkerConfig, progress: Callable[[str], None]) -> LoadedModel:
     shared: dict[str, Any] = {"trust_remote_code": False, **({"gguf_file": gguf} if gguf else {})}
     tokenizer = AutoTokenizer.from_pretrained(folder, **shared)
     progress("loading the weights")
-    model = _model(folder, gguf, config.quantisation, dtype, device, shared)
+    model = _model(folder, gguf, config, dtype, device, shared)
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -85,8 +94,8 @@ def load(config: WorkerConfig, progress: Callable[[str], None]) -> LoadedModel:
         device=device,
         dtype=dtype,
         dtype_reason=reason,
-        context_length=_context_length(model.config, config.context_length),
-        stop_ids=_stop_ids(generation.eos_token_id, tokenizer.eos_token_id),
+        context_length=context_length(model.config, config.context_length),
+        stop_ids=stop_ids(generation.eos_token_id, tokenizer.eos_token_id),
         joinable=_joinable(model),
         trims_logits="logits_to_keep" in inspect.signature(model.forward).parameters,
         memory=int(model.get_memory_footprint()),
@@ -160,9 +169,15 @@ def probe_bf16(seconds: float = 0.15) -> tuple[float, float]:
 
 
 def _model(
-    folder: Path, gguf: str | None, quantisation: str, dtype: torch.dtype, device: torch.device, shared: Any
+    folder: Path,
+    gguf: str | None,
+    config: WorkerConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    shared: Any,
 ) -> Any:
     quantise: Any = None
+    quantisation = config.quantisation
     if gguf and quantisation != "none":
         raise CannotLoad(
             "a GGUF file is quantised already: use quantisation 'none', or convert it to a folder"
@@ -178,17 +193,37 @@ def _model(
         )
     elif quantisation == "int8":
         quantise = BitsAndBytesConfig(load_in_8bit=True)
-    config = AutoConfig.from_pretrained(folder, **shared)
-    if getattr(config, "is_encoder_decoder", False):
+    elif quantisation == "torchao-int8":
+        quantise = _torchao_int8()
+    about = AutoConfig.from_pretrained(folder, **shared)
+    if getattr(about, "is_encoder_decoder", False):
         raise CannotLoad("this is an encoder-decoder model; the arena runs decoder-only language models")
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=dtype,
         quantization_config=quantise,
-        device_map={"": device} if quantise is not None and gguf is None else None,
+        **_placement(config.devices, device, quantise is not None and gguf is None),
         **shared,
     )
-    return model if model.device.type == device.type else model.to(device)
+    return model if config.devices != "one" or model.device.type == device.type else model.to(device)
+
+
+def _placement(devices: str, device: torch.device, quantised: bool) -> dict[str, Any]:
+    """How `from_pretrained` is to place the weights: on one device, layers spread over all GPUs, or each layer's
+    matrices split among them (which needs the worker to be started by torchrun)."""
+    if devices == "spread":
+        return {"device_map": "auto"}
+    if devices == "split":
+        return {"tp_plan": "auto"}
+    return {"device_map": {"": device} if quantised else None}
+
+
+def _torchao_int8() -> Any:
+    try:
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+    except ImportError:
+        raise CannotLoad("torchao-int8 needs torchao: pip install torchao") from None
+    return TorchAoConfig(Int8DynamicActivationInt8WeightConfig())
 
 
 def _give_back_freed_memory() -> None:
@@ -226,7 +261,8 @@ def _cache_tokens(token_bytes: int, device: torch.device) -> int:
     return min(PLANNED_TOKENS, int(free_memory(device) * CACHE_SHARE / token_bytes))
 
 
-def _context_length(config: Any, limit: int | None) -> int:
+def context_length(config: Any, limit: int | None) -> int:
+    """The context in tokens: what the model knows, or fewer. Raises `CannotLoad` where neither is told."""
     text = config.get_text_config(decoder=True)
     known = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
     lengths = [length for length in (known, limit) if length]
@@ -235,7 +271,8 @@ def _context_length(config: Any, limit: int | None) -> int:
     return min(lengths)
 
 
-def _stop_ids(*sources: int | list[int] | None) -> frozenset[int]:
+def stop_ids(*sources: int | list[int] | None) -> frozenset[int]:
+    """All ids that end an answer."""
     found: set[int] = set()
     for source in sources:
         if isinstance(source, int):

@@ -43,6 +43,7 @@ class TokenSampler:
     """Draws tokens for one sequence. The same seed and the same logits give the same tokens."""
 
     def __init__(self, sampling: Sampling, seed: int) -> None:
+        self.sampling = sampling
         self._processors = LogitsProcessorList()
         penalty = sampling.repetition_penalty
         if penalty is not None and penalty != 1.0:

@@ -81,7 +81,15 @@ def main() -> int:
         # torch and transformers take seconds to import: only now, with the stage told.
         from arena.engines import local_model
 
-        loaded = local_model.load(config, lambda stage: replies.send(Loading(stage=stage)))
+        def tell(stage: str) -> None:
+            replies.send(Loading(stage=stage))
+
+        if config.quantisation == "ct2-int8":
+            from arena.engines import local_ct2
+
+            loaded = local_ct2.load(config, tell)
+        else:
+            loaded = local_model.load(config, tell)
     except (
         Exception
     ) as error:  # whatever a broken folder makes a library raise is one thing here: it cannot load

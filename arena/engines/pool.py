@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -98,11 +98,17 @@ class EnginePool:
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, data_dir: Path, store: Store | None = None, owner: str = "arena"
+        cls,
+        settings: Settings,
+        data_dir: Path,
+        store: Store | None = None,
+        owner: str = "arena",
+        on_wait: Callable[[str], None] | None = None,
     ) -> Self:
-        """A pool as `arena.toml` describes it. Takes a second where there is an NVIDIA driver."""
+        """A pool as `arena.toml` describes it. `on_wait` is called, from any thread, with whose load waits for what.
+        Takes a second where there is an NVIDIA driver."""
         engines = settings.engines
-        return cls(
+        pool = cls(
             data_dir,
             dtype=engines.dtype,
             remotes=Remotes.from_settings(settings, data_dir / "formats"),
@@ -111,6 +117,9 @@ class EnginePool:
             store=store,
             owner=owner,
         )
+        if on_wait is not None:
+            pool._residency.on_wait = on_wait
+        return pool
 
     def get(self, spec: ModelSpec) -> LocalEngine | RemoteEngine:
         """The engine for a spec; nothing is loaded yet. Equal specs share one.
@@ -130,6 +139,8 @@ class EnginePool:
             quantisation=spec.quantisation,
             context_length=spec.context_length,
             dtype=self._dtype,
+            devices=spec.devices,
+            cache=self._data_dir / "cache" / "ct2" if spec.quantisation == "ct2-int8" else None,
         )
         resident = self._worker(config)
         resident.pinned = resident.pinned or spec.name in self._pinned

@@ -13,7 +13,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from arena.engines.base import FinishReason, Sampling, Score, ScoreRequest, Token, TokenLogprob
-from arena.engines.spec import Quantisation
+from arena.engines.spec import Devices, Quantisation
 from prompt_formats.conversation import Conversation
 
 LONGEST_FRAME = 256 * 1024 * 1024
@@ -30,7 +30,7 @@ class _Message(BaseModel):
 
 
 class WorkerConfig(_Message):
-    """What a worker is to load: the first message it gets."""
+    """What a worker is to load: the first message it gets. `cache` is for what is converted once."""
 
     type: Literal["config"] = "config"
     path: Path
@@ -38,6 +38,8 @@ class WorkerConfig(_Message):
     context_length: int | None = None
     dtype: Dtype = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: Devices = "one"
+    cache: Path | None = None
 
 
 class Prompting(_Message):

@@ -77,6 +77,8 @@ class Residency:
     ) -> None:
         self.budget = budget or Budget()
         self._store, self._owner = store, owner
+        self.on_wait: Callable[[str], None] = _nobody
+        """Called, from any thread, with whose load waits for what."""
         self._lock = threading.Lock()
         self._residents: dict[str, Resident] = {}
         self._closed = threading.Event()
@@ -223,6 +225,8 @@ class Residency:
             raise EngineUnavailable(f"{resident.name}: memory cannot be reserved: {error}") from error
 
     def _tell(self, resident: Resident, reason: str) -> None:
+        if reason != resident.waited_for:
+            self.on_wait(f"{resident.name}: {reason}")
         resident.waited_for = reason
         resident.worker.state = WorkerState("waiting", reason)
 
@@ -308,3 +312,7 @@ class Residency:
                 continue
             if any(each.ram or each.gpu for each in waiting):
                 self.end(min(idle, key=lambda each: each.used_at))
+
+
+def _nobody(told: str) -> None:
+    """What is called where nobody asks."""

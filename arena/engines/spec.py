@@ -14,6 +14,8 @@ from prompt_formats.errors import InvalidInput
 from prompt_formats.windows import window_from
 
 Quantisation = Literal["none", "int8", "nf4", "torchao-int8", "ct2-int8"]
+Devices = Literal["one", "spread", "split"]
+"""Several GPUs: layers spread over them, or each layer split among them. Shapes no answer, so no digest."""
 
 
 class Example(BaseModel):
@@ -54,6 +56,7 @@ class ModelSpec(BaseModel):
     api_key_env: str | None = None
     adapter: str | None = None
     quantisation: Quantisation = "none"
+    devices: Devices = "one"
     prompt_format: str | None = None
     window: dict[str, int] | None = None
     system_prompt: str | None = None

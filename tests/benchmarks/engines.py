@@ -23,11 +23,11 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402  # the project is imported from the checkout
 
-from arena.engines import embedded  # noqa: E402
+from arena.engines import embedded, local_ct2  # noqa: E402
 from arena.engines.base import Finished, Generation, GenerationRequest, Sampling, ScoreRequest  # noqa: E402
 from arena.engines.local import LocalEngine  # noqa: E402
 from arena.engines.local_decode import Decoder, Sequence  # noqa: E402
-from arena.engines.local_model import LoadedModel, load  # noqa: E402
+from arena.engines.local_model import CannotLoad, LoadedModel, load  # noqa: E402
 from arena.engines.local_prompt import render  # noqa: E402
 from arena.engines.local_sampling import TokenSampler  # noqa: E402
 from arena.engines.local_score import score_batch, scoring_job  # noqa: E402
@@ -51,7 +51,7 @@ def best(runs: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
 
 
 def ours(loaded: LoadedModel, prompts: list[list[int]], tokens: int) -> list[list[int]]:
-    decoder = Decoder(loaded)
+    decoder = (loaded.decoder or Decoder)(loaded)
     sequences = [
         Sequence(id=i, ids=list(ids), sampler=TokenSampler(Sampling(temperature=0), 0), max_tokens=tokens)
         for i, ids in enumerate(prompts)
@@ -76,12 +76,23 @@ def count(run: Callable[..., list[list[int]]], *arguments: Any) -> int:
     return sum(len(answer) for answer in run(*arguments))
 
 
-def decoding(folder: Path, tokens: int, rounds: int) -> dict[str, Any]:
-    """Our loop against transformers' generate on one thread, in the dtype that workers choose here; tokens per
-    CPU second."""
+def converted(folder: Path, cache: Path) -> LoadedModel | None:
+    """The model in CTranslate2's int8; None where the extra fast-cpu is not installed."""
+    config = WorkerConfig(path=folder, device="cpu", quantisation="ct2-int8", cache=cache)
+    try:
+        return local_ct2.load(config, lambda stage: None)
+    except CannotLoad as error:
+        print(error, file=sys.stderr)
+        return None
+
+
+def decoding(folder: Path, cache: Path, tokens: int, rounds: int) -> dict[str, Any]:
+    """Our loop against transformers' generate on one thread, in the dtype that workers choose here, and against
+    CTranslate2's int8; tokens per CPU second."""
     torch.set_num_threads(1)
     loaded = load(WorkerConfig(path=folder, device="cpu"), lambda stage: None)
     prompts = [render(loaded.tokenizer, Conversation().add("user", question)).ids for question in QUESTIONS]
+    int8 = converted(folder, cache)
     result: dict[str, Any] = {"dtype": str(loaded.dtype)}
     for rows in (1, 8, 32):
         chosen = prompts[:rows]
@@ -89,8 +100,12 @@ def decoding(folder: Path, tokens: int, rounds: int) -> dict[str, Any]:
             "ours": partial(count, ours, loaded, chosen, tokens),
             "generate": partial(count, generates, loaded, chosen, tokens),
         }
+        if int8 is not None:
+            runs["ct2_int8"] = partial(count, ours, int8, chosen, tokens)
         speeds = best(runs, rounds)
         result[f"rows_{rows}"] = {**speeds, "ratio": round(speeds["ours"] / speeds["generate"], 2)}
+        if int8 is not None:
+            result[f"rows_{rows}"]["ct2_over_ours"] = round(speeds["ct2_int8"] / speeds["ours"], 2)
     one = result["rows_1"]["ours"]
     result["batch_8_over_1"] = round(result["rows_8"]["ours"] / one, 1)
     result["batch_32_over_1"] = round(result["rows_32"]["ours"] / one, 1)
@@ -215,7 +230,12 @@ async def many_people(data_dir: Path, people: int, tokens: int) -> dict[str, Any
         times = await asyncio.gather(*(person(QUESTIONS[i % len(QUESTIONS)]) for i in range(people)))
         first, complete = (sorted(column) for column in zip(*times, strict=True))
         p95 = int(0.95 * (people - 1))
-        result[name] = {"p95_first_token": round(first[p95], 2), "p95_complete": round(complete[p95], 2)}
+        spent = max(complete)
+        result[name] = {
+            "tokens_per_second": round(people * tokens / spent, 1),
+            "p95_first_token": round(first[p95], 2),
+            "p95_complete": round(complete[p95], 2),
+        }
     result["complete_ratio"] = round(
         result["one_by_one"]["p95_complete"] / result["batched"]["p95_complete"], 1
     )
@@ -234,8 +254,9 @@ def main() -> None:
     folder = embedded.prepare(arguments.data)
     report = {
         "scoring": scoring(folder, arguments.items, arguments.rounds),
-        "decoding": decoding(folder, arguments.tokens, arguments.rounds),
+        "decoding": decoding(folder, arguments.data / "cache" / "ct2", arguments.tokens, arguments.rounds),
         "two_models": asyncio.run(two_at_once(arguments.data, arguments.tokens, arguments.rounds)),
+        "eight_requests": asyncio.run(many_people(arguments.data, 8, arguments.tokens)),
         "many_people": asyncio.run(many_people(arguments.data, arguments.people, arguments.tokens)),
     }
     print(json.dumps(report, indent=2))

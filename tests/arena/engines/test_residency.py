@@ -197,12 +197,15 @@ async def test_loads_are_noted_in_the_ledger_and_wait_for_it(
     machine = ledger.Capacity(ram=int(1.5 * each), gpu=0, cores=2)
     with open_store(tmp_path / "store", settings=Settings(machine=machine)) as store:
         pool = pools(store=store, owner="`arena serve`")
+        told: list[str] = []
+        pool._residency.on_wait = told.append
         with ledger.reserve(store, purpose="`arena train` (a recipe)", ram=each):
             loading = asyncio.create_task(text(pool, specs[0]))
             while phases(pool).get("one") != "waiting":
                 await asyncio.sleep(0.01)
             (status,) = pool.status()
             assert f"held by `arena train` (a recipe), pid {os.getpid()}" in status.detail
+            assert told == [f"{status.worker}: {status.detail}"]
         assert await loading
         (held,) = ledger.holdings(store).held
         assert held.purpose.startswith("`arena serve` (one")
