@@ -227,11 +227,9 @@ def _fields(file: Path, known: list[str], columns: Mapping[str, str]) -> dict[st
     for field, synonyms in SYNONYMS.items():
         if field in fields.values():
             continue
-        column = next(
-            (by_name[name] for name in synonyms if name in by_name and by_name[name] not in fields), None
-        )
-        if column is not None:
-            fields[column] = field
+        found = [by_name[name] for name in synonyms if name in by_name and by_name[name] not in fields]
+        if found:
+            fields[found[0]] = field
     for column in known:
         fields.setdefault(column, re.sub(r"\W+", "_", column.strip()))
     return fields

@@ -80,19 +80,17 @@ def change_since(store: Store, run: StoredSuiteRun) -> dict[str, Any] | None:
         return None
     last = earlier[-1]
     before, after = _by_name(store, last.id), _by_name(store, run.id)
-    changes = []
+    changes: list[dict[str, Any]] = []
     for name in sorted(before.keys() & after.keys()):
-        sides = [
-            Side(label, key, id_) for (label, key), id_ in ((before[name], last.id), (after[name], run.id))
-        ]
+        a, b = Side(*before[name], last.id), Side(*after[name], run.id)
         try:
-            comparison = compare(store, *sides)
+            comparison = compare(store, a, b)
         except SuiteError:
             continue
         changes.extend(
             {
-                "model": sides[1].label,
-                "before_model": sides[0].label,
+                "model": b.label,
+                "before_model": a.label,
                 "suite": each.suite,
                 "before": each.difference.a,
                 "after": each.difference.b,

@@ -48,7 +48,9 @@ def choose(words: Sequence[str], data_dir: Path, mirror: Path | None = None) -> 
         near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
         if near:
             # Looking through lm-eval's 14,000 tasks for a slip of the pen would take 15 seconds.
-            raise SuiteError(f"there is no suite '{word}': did you mean '{near[0]}'? (An lm-eval task: lm:{word})")
+            raise SuiteError(
+                f"there is no suite '{word}': did you mean '{near[0]}'? (An lm-eval task: lm:{word})"
+            )
         try:
             from evaluators.suites.lm_tasks import find_task
         except ImportError as error:
