@@ -196,10 +196,11 @@ class _Asking:
                 logprobs=logprobs,
             )
 
+        with_logprobs = self._logprobs
         try:
-            generation = await whole_answer(self._engine, request(LOGPROBS if self._logprobs else None))
+            generation = await whole_answer(self._engine, request(LOGPROBS if with_logprobs else None))
         except EngineRejected as error:
-            if not self._logprobs or "logprob" not in str(error).casefold():
+            if not with_logprobs or "logprob" not in str(error).casefold():
                 raise
             log.info(
                 "%s gives no probabilities of tokens: judging goes on without (%s)", self._judge.name, error

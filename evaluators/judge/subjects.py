@@ -150,9 +150,8 @@ def select_subjects(
             questions = tuple(turn.question for turn in shown)
             reference = given.get(questions) or stored.get(row["id"])
             if reference:
-                shown = tuple(
-                    replace(turn, reference=text) for turn, text in zip(shown, reference, strict=False)
-                )
+                texts = (*reference, *[""] * (len(shown) - len(reference)))
+                shown = tuple(replace(turn, reference=text) for turn, text in zip(shown, texts, strict=True))
             subjects.append(
                 Subject(
                     battle_id=UUID(row["id"]),
