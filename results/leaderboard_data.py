@@ -45,6 +45,7 @@ OUTCOME_SQL = f"(CASE verdict {_CODES} END)::TINYINT"
 _LETTER_SQL = "ascii(right(verdict, 1))"
 _OUTCOME_OF = np.zeros(128, np.uint8)
 _OUTCOME_OF[[ord(verdict[-1]) for verdict in OUTCOME]] = list(OUTCOME.values())
+_SETTLED = "(time <= ? OR battle_id NOT IN (SELECT id FROM battles WHERE state = 'open'))"
 _NO_IMPORT_RUNS = "(SELECT count(*) FROM imports WHERE state = 'running') = 0"
 
 
@@ -66,7 +67,7 @@ class Filter:
             "judge = ?": query.judge if sources else None,
             "time >= ?": query.since if times else None,
             "time < ?": query.until if times else None,
-            "time <= ?": now() - CHANGE_WINDOW if times and query.settled else None,
+            _SETTLED: now() - CHANGE_WINDOW if times and query.settled else None,
         }
         chosen = {condition: value for condition, value in wanted.items() if value is not None}
         return cls("".join(f" AND {condition}" for condition in chosen), tuple(chosen.values()))
@@ -241,8 +242,9 @@ def _read_counts(store: Store, query: BoardQuery, columns: str) -> pa.Table:
         return store.query(sql, params)
     # Newest votes are counted already: take them off again, seen in the same snapshot.
     recent = (
-        f"SELECT {columns}, -1 AS n FROM (SELECT *, 'human' AS source, '' AS judge FROM votes) "  # noqa: S608
-        f"WHERE excluded IS NULL AND import_id IS NULL AND time > ?{chosen.sql}"
+        f"SELECT {columns}, -1 AS n FROM (SELECT v.*, 'human' AS source, '' AS judge FROM votes v "  # noqa: S608
+        "JOIN battles b ON b.id = v.battle_id WHERE v.time > ? AND b.state = 'open') "
+        f"WHERE excluded IS NULL AND import_id IS NULL{chosen.sql}"
     )
     table = store.query(f"{sql} UNION ALL {recent}", (*params, now() - CHANGE_WINDOW, *params))
     keys = [name for name in table.column_names if name != "n"]

@@ -31,8 +31,8 @@ class BoardQuery(BaseModel):
     selection probability; comparisons without one are left out), `judge_weight` (a judgment against a vote,
     with source "all").
 
-    With `settled`, votes that their voters can still change or take back are not counted yet: who may not know the
-    names of a battle that still goes on must not read them from a leaderboard that moves.
+    With `settled`, votes that their voters can still take back, the names unseen, are not counted yet: who may not know
+    the names of a battle that goes on must not read them from a leaderboard that moves.
 
     `ties` is the tie model; `style_control` rates at equal length, headers, lists and bold; `position_bias`
     estimates what side a is worth beside the ratings; `bootstrap` takes intervals from that many resamplings;

@@ -68,8 +68,12 @@ def test_votes_that_may_still_change_are_not_settled(tmp_path: Path) -> None:
         assert before.board.options is None
         for change in ({"since": now() - timedelta(days=9000)}, {"method": "elo", "position_bias": False}):
             assert rate(store, settled.model_copy(update=change)).board.votes == 3
+        store.set_battle_state(vote.battle_id, "done")
+        for change in ({}, {"since": now() - timedelta(days=9000)}, {"method": "elo"}):
+            counted = rate(store, settled.model_copy(update=change)).board.votes
+            assert counted == 4, "the voter gave the undo up and has seen the names"
         late = vote.model_copy(
             update={"battle_id": arena.battle(), "request_id": new_id(), "time": now() - 2 * CHANGE_WINDOW}
         )
         store.record_vote(late)
-        assert rate(store, settled).board.votes == 4
+        assert rate(store, settled).board.votes == 5
