@@ -21,12 +21,11 @@ def roster_table(models: Sequence[ModelOverview]) -> Table:
     """One row a model."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("model", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
     table.add_column("on disk", justify="right", no_wrap=True)
-    for column in ("quantised", "licence", "commercial"):
-        table.add_column(column)
-    if any(model.aliases for model in models):
-        table.add_column("aliases")
+    named = any(model.aliases for model in models)
+    for column in ("quantised", "licence", "commercial", *(["aliases"] if named else [])):
+        table.add_column(column, min_width=len(column), overflow="fold")
     for model in models:
         facts = model.facts
         row = [
