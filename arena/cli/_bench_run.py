@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,9 @@ def run_wanted(
 ) -> tuple[dict[str, Any], bool]:
     """Run models through suites; gives the summary, and whether every answer came."""
     settings = settings_of(data, config)
+    # lm-eval and its data sets draw bars of their own, through ours.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     with console.status("Reading the suites"):
         chosen = choose(wanted.suites, data, wanted.datasets)
     with open_store(data) as store:
@@ -153,7 +157,14 @@ async def _run(
     options = settled(store, wanted.options)
     engines = settings.engines.model_copy(update={"dtype": options.dtype})
     settings = settings.model_copy(update={"engines": engines})
-    pool = await asyncio.to_thread(EnginePool.from_settings, settings, data, store, "`arena bench`")
+
+
+    def waits(reason: str) -> None:
+        console.print(escape(reason), style="yellow", highlight=False)
+
+    pool = await asyncio.to_thread(
+        EnginePool.from_settings, settings, data, store, "`arena bench`", on_wait=waits
+    )
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
