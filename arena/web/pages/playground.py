@@ -51,7 +51,7 @@ def build(context: PageContext) -> None:
 
     root = gr.context.Context.root_block
     assert root is not None
-    on(root.load, page.arrive, [], [*parts.all(), *controls])
+    on(root.load, page.arrive, [], [parts.error, parts.send, *controls])
     asked = [parts.turns, parts.prompt, *controls]
     on([parts.send.click, parts.prompt.submit], page.send, asked, parts.all())
     on(parts.again.click, page.again, asked, parts.all())
@@ -87,7 +87,7 @@ class _Playground:
             choices=[(text(locale, f"playground.window.{kind}"), kind) for kind in WINDOWS],
             value=settings.window,
         )
-        updates |= self._shown([], Answer(), locale)
+        # Nothing else: a question may have been asked before this arrives.
         if not names:
             updates |= self._failed(text(locale, "playground.no_models"))
         return updates

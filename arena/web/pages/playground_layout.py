@@ -111,11 +111,11 @@ def lay_out_conversation(most_characters: int) -> Parts:
                 clear = gr.Button(i18n("playground.clear"), elem_id="clear", min_width=120)
         with gr.Column(scale=1, min_width=320), gr.Tabs(elem_id="playground-tabs"):
             with gr.Tab(i18n("playground.tab.prompt"), id="prompt"):
-                seen = gr.HTML(elem_id="seen", js_on_load=TOKENS_SCRIPT)
+                seen = gr.HTML(_empty("prompt"), elem_id="seen", js_on_load=TOKENS_SCRIPT)
             with gr.Tab(i18n("playground.tab.tokens"), id="tokens"):
-                tokens = gr.HTML(elem_id="tokens", js_on_load=TOKENS_SCRIPT)
+                tokens = gr.HTML(_empty("tokens"), elem_id="tokens", js_on_load=TOKENS_SCRIPT)
             with gr.Tab(i18n("playground.tab.raw"), id="raw"):
-                raw = gr.HTML(elem_id="raw")
+                raw = gr.HTML(_empty("raw"), elem_id="raw")
             with gr.Tab(i18n("playground.tab.call"), id="call"):
                 gr.Markdown(i18n("playground.call.note"))
                 curl = gr.Code(
@@ -128,3 +128,7 @@ def lay_out_conversation(most_characters: int) -> Parts:
         gr.State([], time_to_live=24 * 3600), chat, status, error, summary, prompt, send, stop, again, clear,
         seen, tokens, raw, curl, python,
     )  # fmt: skip
+
+
+def _empty(what: str) -> str:
+    return f'<p class="empty">{i18n(f"playground.{what}.none")}</p>'
