@@ -135,6 +135,8 @@ def choose_dtype(config: WorkerConfig, device: torch.device) -> tuple[torch.dtyp
         return torch.float16, "the GPU has no bfloat16"
     if device.type == "mps":
         return torch.float16, "float16 on MPS"
+    if config.quantisation == "torchao-int8":
+        return torch.float32, "torchao's int8 answers worse, and slowly, in bfloat16 on a CPU"
     flags = BF16_FLAGS & _cpu_flags()
     if not flags:
         return torch.float32, "the CPU has no bfloat16 instructions"

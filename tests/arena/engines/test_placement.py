@@ -50,6 +50,11 @@ def test_devices_become_arguments(
     assert seen["trust_remote_code"] is False
 
 
+def test_torchao_computes_in_float32_on_a_cpu(smollm2_dir: Path) -> None:
+    config = WorkerConfig(path=smollm2_dir, device="cpu", quantisation="torchao-int8")
+    assert local_model.choose_dtype(config, torch.device("cpu"))[0] is torch.float32
+
+
 def test_placement_makes_no_new_version() -> None:
     spec = ModelSpec(name="m", source="x/y")
     assert spec.model_copy(update={"devices": "spread"}).digest("w") == spec.digest("w")
