@@ -106,10 +106,11 @@ class Adapters:
                 "Merge it into its base, and add the result as a model"
             )
         config.inference_mode = True
+        missing: list[str] = []
+        unexpected: list[str] = []
         try:
             if kind == "IA3":
                 self._scalings.add(name, config, weights)
-                missing, unexpected = [], []
             else:
                 self._add(name, config)
                 missing, unexpected = _load_into(self._peft, weights, name)
