@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Literal
+from typing import Any, Literal
 
 from arena.battle._live import LiveBattle, SideStatus, dropped_rounds
 from arena.config import BattleSettings
@@ -102,7 +102,7 @@ async def answer_side(
         duration=generation.duration if generation else time.monotonic() - begun,
         rendered_prompt=prompt.rendered_prompt if prompt else None,
         rendered_by=prompt.rendered_by if prompt else None,
-        prompt_log=prompt.prompt_log if prompt else {},
+        prompt_log=_log(prompt, generation),
         sampling={**request.sampling.model_dump(exclude_none=True), "seed": request.seed},
         error_kind=answer.error_kind,
         error=answer.error,
@@ -115,6 +115,14 @@ async def answer_side(
         answer.error_kind, answer.error, status = "not_stored", str(error), "failed"
     answer.status = status
     battle.touch()
+
+
+def _log(prompt: Generation | Prompted | None, generation: Generation | None) -> dict[str, Any]:
+    """What the engine told of the prompt, with the cost of the answer where it has a price."""
+    log = dict(prompt.prompt_log) if prompt else {}
+    if generation is not None and generation.cost is not None:
+        log["cost"] = generation.cost.model_dump()
+    return log
 
 
 def _finish_reason(
