@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from arena.cli import bench_items
 from arena.cli._common import (
     DEFAULT_DATA,
     GATE_SAID_NO,
@@ -23,6 +24,7 @@ from arena.cli._common import (
 )
 
 app = typer.Typer(no_args_is_help=True, help="Test suites: run models through them and compare.")
+app.command(name="items")(bench_items.items)
 
 Models = Annotated[
     list[str] | None,
