@@ -106,7 +106,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     for row in summary["results"]:
         if row["is_score"] and not row["language"] and row["errors"]:
             console.print(
-                f"{escape(row['suite'])}, {escape(row['model'])}: {row['errors']} of {row['samples']} samples without an "
+                f"{escape(row['suite'])}, {escape(row['model'])}: {row['errors']} of {row['samples']} samples have no "
                 "answer (those over the context count as not solved, the others are left out)",
                 highlight=False,
             )
@@ -146,7 +146,9 @@ def estimate(row: dict[str, Any]) -> str:
 
 
 def _print_change(change: dict[str, Any]) -> None:
-    table = _table("suite", "model", "before", "now", "change", "95% interval", "is", title="since the last run")
+    table = _table(
+        "suite", "model", "before", "now", "change", "95% interval", "is", title="since the last run"
+    )
     for row in change["changes"]:
         low, high = row["interval"]
         table.add_row(
@@ -205,10 +207,14 @@ def print_comparison(comparison: Comparison, *, gated: bool) -> None:
             row.append("[red]shown[/]" if each.beyond_bound else "not shown")
         table.add_row(*row)
     print_table(table)
-    console.print("p: McNemar's exact test for right or wrong, else a paired bootstrap over groups of items.", style="dim")
+    console.print(
+        "p: McNemar's exact test for right or wrong, else a paired bootstrap over groups.", style="dim"
+    )
     left_out = {each.suite: each.left_out for each in comparison.suites if each.left_out}
     for suite, count in left_out.items():
-        console.print(f"{escape(suite)}: {count} items left out that only one of them has a score for", highlight=False)
+        console.print(
+            f"{escape(suite)}: {count} items left out that only one of them has a score for", highlight=False
+        )
     if comparison.missing:
         console.print(f"Not compared: {escape(', '.join(comparison.missing))}", highlight=False)
 
