@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from arena.cli._common import console, output
+from arena.cli._common import console, output, print_json
 
 if TYPE_CHECKING:
     from evaluators.judge import JudgePlan, JudgeReport, JudgeSummary, JuryReport
@@ -25,6 +25,13 @@ REASONS = {
     "unparsed": "most of its replies hold no verdict",
     "no_winner": "it never tells answers apart",
 }
+
+
+def print_data(data: Any) -> None:
+    """Dataclasses and records as JSON; what is not a number is null."""
+    from pydantic_core import to_jsonable_python
+
+    print_json(to_jsonable_python(data, inf_nan_mode="null"))
 
 
 def share(value: Share | None, digits: int = 2) -> str:

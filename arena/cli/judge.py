@@ -19,11 +19,11 @@ from arena.cli._common import (
     WorkFailed,
     console,
     output,
-    print_json,
 )
 from arena.cli._judge_output import (
     print_agreement,
     print_calibration,
+    print_data,
     print_summary,
     tell_jury,
     tell_plan,
@@ -41,7 +41,7 @@ Judge_ = Annotated[
     str | None,
     typer.Option("--judge", help="The judge's name.", show_default="the only one"),
 ]
-Category = Annotated[str | None, typer.Option(help="Only battles of this category.")]
+Category = Annotated[str | None, typer.Option(help="Only of this category.")]
 Language = Annotated[str | None, typer.Option(help="Only battles in this language, such as ko.")]
 
 
@@ -174,13 +174,6 @@ def run(
         raise
 
 
-def _print(data: Any) -> None:
-    """Dataclasses and records as JSON; what is not a number is null."""
-    from pydantic_core import to_jsonable_python
-
-    print_json(to_jsonable_python(data, inf_nan_mode="null"))
-
-
 def _options(
     *, mode: Any, prompts: Path | None, brief: bool, forced: bool, rubric: Path | None, references: bool,
     name: str | None, max_answer: int, probe: float, logprobs: bool, concurrency: int | None, timeout: float,
@@ -237,7 +230,7 @@ async def _run(
         tell_plan(plans[-1])
     if dry_run:
         if as_json:
-            _print([{"judge": plan.judge.name, "estimate": plan.estimate} for plan in plans])
+            print_data([{"judge": plan.judge.name, "estimate": plan.estimate} for plan in plans])
         return
     reports: list[JudgeReport] = []
     async with engine_pool(store, settings, data) as pool:
@@ -255,7 +248,7 @@ async def _run(
         verdict = await asyncio.to_thread(decide, store, names, ids, weights=weighing)
         tell_jury(verdict)
     if as_json:
-        _print({"runs": reports, "jury": verdict})
+        print_data({"runs": reports, "jury": verdict})
     stopped = [f"{report.judge}: {report.asked.stopped}" for report in reports if report.asked.stopped]
     failed = sum(report.asked.failed for report in reports)
     if stopped:
@@ -292,7 +285,7 @@ def list_(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
     except StoreError as error:
         raise WorkFailed(str(error)) from None
     if as_json:
-        _print(judges)
+        print_data(judges)
         return
     table = Table("judge", "mode", "judgments", "usable", box=None, pad_edge=False)
     for judge in judges:
@@ -315,7 +308,7 @@ def show(judge: Judge_ = None, as_json: AsJson = False, data: DataDir = DEFAULT_
     except StoreError as error:
         raise WorkFailed(str(error)) from None
     if as_json:
-        _print(told)
+        print_data(told)
     else:
         print_summary(told)
 
@@ -359,7 +352,7 @@ def agreement(
     except StoreError as error:
         raise WorkFailed(str(error)) from None
     if as_json:
-        _print(found)
+        print_data(found)
     elif found:
         print_agreement(found)
         for each in chosen:
@@ -397,6 +390,6 @@ def calibrate(
     except StoreError as error:
         raise WorkFailed(str(error)) from None
     if as_json:
-        _print({"judge": one.name, "calibration": told})
+        print_data({"judge": one.name, "calibration": told})
     else:
         print_calibration(one.name, told)
