@@ -190,6 +190,11 @@ class BattleService:
         battle = self._battles.get(self._current.get(voter_id, voter_id))
         return None if battle is None else self._view(battle)
 
+    def open_battles(self) -> int:
+        """How many battles are being answered or wait for their voters' verdict."""
+        battles = [self._battles.get(battle_id) for battle_id in self._current.values()]
+        return sum(battle is not None and not battle.revealed for battle in battles)
+
     async def restore(self, voter_id: UUID) -> tuple[BattleView | None, str | None]:
         """After a restart: the voter's open battle from the store, or the prompt of one that was cut off.
 

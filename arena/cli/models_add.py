@@ -152,5 +152,10 @@ def _add(
 def _checked(spec: ModelSpec, data: Path) -> Check:
     from arena.roster.checking import check
 
+    words = {
+        "listing": f"Asking {spec.base_url or 'the endpoint'} for its models",
+        "loading": "Loading the weights",
+        "answering": "Waiting for an answer",
+    }
     with console.status("Trying the model") as status:
-        return asyncio.run(check(spec, data, lambda stage: status.update(stage)))
+        return asyncio.run(check(spec, data, lambda stage: status.update(words[stage])))

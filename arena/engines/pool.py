@@ -96,6 +96,11 @@ class EnginePool:
         self._workers: dict[str, Resident] = {}
         self._engines: dict[str, LocalEngine | RemoteEngine] = {}
 
+    @property
+    def data_dir(self) -> Path:
+        """The data folder that these engines work in."""
+        return self._data_dir
+
     @classmethod
     def from_settings(
         cls,

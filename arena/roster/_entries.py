@@ -50,6 +50,16 @@ class Roster:
         log.warning("%s is left out of battles: %s", name, reason)
         self._unusable[name] = reason
 
+    def update(self, contestants: Iterable[Contestant]) -> None:
+        """Let these be the contestants of further draws. Who stays as it was and could not be used still cannot."""
+        fresh = {contestant.spec.name: contestant for contestant in contestants}
+        self._unusable = {
+            name: reason
+            for name, reason in self._unusable.items()
+            if fresh.get(name) == self._contestants.get(name)
+        }
+        self._contestants = fresh
+
     def set_usable(self, name: str) -> None:
         """Let the model be drawn again."""
         self._unusable.pop(name, None)

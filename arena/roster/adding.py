@@ -119,21 +119,29 @@ def read_examples(path: Path) -> tuple[Example, ...]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".jsonl":
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the examples cannot be read: {error}") from None
+    return parse_examples(text, str(path), path.suffix)
+
+
+def parse_examples(text: str, where: str, suffix: str) -> tuple[Example, ...]:
+    """The same of a text, read as a file with this suffix would be; `where` names it in errors."""
+    try:
+        if suffix == ".jsonl":
             rows: Any = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
-            rows = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: the examples cannot be read: {error}") from None
+            rows = json.loads(text) if suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{where}: the examples cannot be read: {error}") from None
     if not isinstance(rows, list) or not rows:
-        raise ConfigError(f"{path}: it must hold a list of examples, each with `user` and `assistant`")
+        raise ConfigError(f"{where}: it must hold a list of examples, each with `user` and `assistant`")
     examples = []
     for number, row in enumerate(rows, start=1):
         try:
             examples.append(Example.model_validate(row))
         except ValidationError:
             raise ConfigError(
-                f"{path}: example {number} must have the texts `user` and `assistant` and nothing else"
+                f"{where}: example {number} must have the texts `user` and `assistant` and nothing else"
             ) from None
     return tuple(examples)
 

@@ -6,6 +6,7 @@ import asyncio
 import difflib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import openai
 from pydantic import BaseModel, ConfigDict
@@ -29,6 +30,10 @@ PROMPTLY = RetryPolicy(tries=2, silent_tries=1, patience=20)
 """Somebody waits for the check: an endpoint that is down is told at once."""
 
 
+Stage = Literal["listing", "loading", "answering"]
+"""What a check is doing: asking an endpoint for its models, loading the weights, waiting for an answer."""
+
+
 class NotServed(ConfigError):
     """The endpoint is there and does not serve this model; the message names what it serves."""
 
@@ -49,10 +54,13 @@ class Check(BaseModel):
     notes: tuple[str, ...] = ()
 
 
-async def check(spec: ModelSpec, data_dir: Path, progress: Callable[[str], None]) -> Check:
+async def check(
+    spec: ModelSpec, data_dir: Path, progress: Callable[[Stage], None], pool: EnginePool | None = None
+) -> Check:
     """Load the model (or ask the endpoint for its list), then have it answer a short prompt.
 
-    `progress` is told in words what is being done.
+    `progress` is told what is being done. With the `pool` of a running arena, local weights are loaded within its
+    budget and stay loaded; otherwise they are gone afterwards.
 
     Raises:
         EngineError: it cannot be loaded or reached, or did not answer.
@@ -61,22 +69,22 @@ async def check(spec: ModelSpec, data_dir: Path, progress: Callable[[str], None]
     notes: list[str] = []
     context_length = None
     if spec.kind == "openai":
-        progress(f"Asking {spec.base_url or OPENAI} for its models")
+        progress("listing")
         context_length = await _listed(spec, notes)
-    pool = EnginePool(data_dir)
+    used = pool or EnginePool(data_dir)
     engine: LocalEngine | RemoteEngine | None = None
     try:
         if spec.kind == "openai":
             engine = RemoteEngine(spec, PROMPTLY, Remotes(formats=data_dir / "formats"))
         else:
-            engine = await asyncio.to_thread(pool.get, spec)
+            engine = await asyncio.to_thread(used.get, spec)
         ready, seconds = None, None
         if isinstance(engine, LocalEngine):
-            progress("Loading the weights")
+            progress("loading")
             began = asyncio.get_running_loop().time()
             ready = await engine.load()
             seconds = asyncio.get_running_loop().time() - began
-        progress("Waiting for an answer")
+        progress("answering")
         request = GenerationRequest(
             conversation=Conversation().add("user", PROMPT),
             sampling=Sampling(max_tokens=ANSWER_TOKENS),
@@ -86,7 +94,8 @@ async def check(spec: ModelSpec, data_dir: Path, progress: Callable[[str], None]
     finally:
         if spec.kind == "openai" and engine is not None:
             await engine.close()
-        await pool.close()
+        if used is not pool:
+            await used.close()
     answer = generation.text or (f"(thinking) {generation.thinking}" if generation.thinking else "")
     if not answer.strip():
         notes.append(f"it answered '{PROMPT}' with nothing")
