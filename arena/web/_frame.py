@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 
 import gradio as gr
 from gradio.components.navbar import Navbar
+from starlette.routing import BaseRoute
 
 from arena.battle import BattleService
 from arena.config import Settings
@@ -38,11 +39,13 @@ class PageContext:
 
 @dataclass(frozen=True)
 class Page:
-    """One page: `path` ('' for the first), `name` (its key in the texts `nav.*`), and what lays it out."""
+    """One page: `path` ('' for the first), `name` (its key in the texts `nav.*`), what lays it out, and routes of its
+    own (for downloads, which ask `arena.web.operators` themselves)."""
 
     path: str
     name: str
     build: Callable[[PageContext], None]
+    routes: Callable[[PageContext], Sequence[BaseRoute]] = lambda _: ()
 
 
 def theme() -> gr.themes.Base:

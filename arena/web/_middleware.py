@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,9 +17,11 @@ from arena.web._headers import SECURITY_HEADERS
 from arena.web._i18n import LANGUAGE_COOKIE, LOCALES, locale_of, text
 from arena.web.voters import COOKIE, COOKIE_SECONDS, JOIN_COOKIE, VoterCookies
 
-# Gradio's own, which no page of ours needs: files of strangers on our disk, and requests to elsewhere.
+# Gradio's own. Files come from operators alone; strangers' would lie on our disk.
+UPLOAD_PATH = "/gradio_api/upload"
+
+# What no page of ours needs: requests to elsewhere, and calls of components.
 CLOSED_PATHS = (
-    "/gradio_api/upload",
     "/gradio_api/proxy=",
     "/gradio_api/component_server",
     "/gradio_api/deep_link",
@@ -69,6 +72,8 @@ class FrameMiddleware:
             await self._join_page(request, 401)(scope, receive, send)
         elif any(closed in scope["path"] for closed in CLOSED_PATHS):
             await Response("not found", 404)(scope, receive, send)
+        elif UPLOAD_PATH in scope["path"] and not await asyncio.to_thread(self._operators.knows, request):
+            await Response(text(locale_of(request), "operator.needed"), 403)(scope, receive, send)
         elif path == operators.PATH:
             await (await self._operators.page(request))(scope, receive, send)
         else:

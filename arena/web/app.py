@@ -26,6 +26,7 @@ from arena.web.pages import battle, leaderboard, monitoring, playground
 
 PAGES: tuple[Page, ...] = (battle.PAGE, leaderboard.PAGE, playground.PAGE, monitoring.PAGE)
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LARGEST_UPLOAD = "200mb"
 
 
 def create_app(
@@ -63,6 +64,8 @@ def create_app(
     elif server.allowed_hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(server.allowed_hosts))
 
+    for page in PAGES:
+        app.router.routes.extend(page.routes(context))
     blocks = _blocks(context)
     # Said of every app of several pages, also with ssr_mode=False.
     warnings.filterwarnings("ignore", "SSR mode is not supported", UserWarning)
@@ -80,7 +83,7 @@ def create_app(
         ssr_mode=False,
         enable_monitoring=False,
         mcp_server=False,
-        max_file_size="1mb",
+        max_file_size=LARGEST_UPLOAD,
         i18n=i18n,
         theme=theme(),
         css=static_text("frame.css"),

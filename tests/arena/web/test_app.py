@@ -71,10 +71,19 @@ def test_nothing_is_served_that_would_call_elsewhere_or_run_what_is_not_meant(cl
     for path in ("/docs", "/redoc"):
         assert browser.get(path).status_code == 404, path
     assert browser.get("/healthz").json() == {"status": "ok"}
-    assert browser.post("/gradio_api/upload", files={"files": b"x"}).status_code == 404
     assert browser.get("/gradio_api/proxy=http://example.com/").status_code == 404
     named = browser.get("/gradio_api/info").json()["named_endpoints"]
     assert named == {}
+
+
+def test_files_come_from_operators_alone(client: Client, tmp_path: Path) -> None:
+    browser = client(host="0.0.0.0", join_code="swordfish")
+    browser.cookies.set("palaestra_joined", "forged")
+    assert browser.post("/gradio_api/upload", files={"files": b"x"}).status_code == 401
+    assert browser.post("/join", data={"code": "swordfish"}).status_code == 303
+    refused = browser.post("/gradio_api/upload", files={"files": b"x"})
+    assert refused.status_code == 403
+    assert "operator" in refused.text
 
 
 def test_other_host_names_are_refused_on_loopback(client: Client) -> None:
