@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_expit
+from scipy.special import expit
 
 from results.ratings._newton import Local, covariance, maximise_concave
 from results.ratings._threads import one_thread
@@ -95,6 +95,12 @@ def rate_with_style(
     return StyleFit(base, coefficients)
 
 
+_LEAST = np.finfo(np.float64).tiny
+
+_SCORES = np.array([1.0, 0.5, 0.0])
+"""What side a scores by outcome code."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Rows:
     """Comparisons among rated models, sorted by pair. `first` is where each pair's rows begin, `i` and `j`
@@ -104,7 +110,7 @@ class _Rows:
     j: Ints
     first: Ints
     won: Floats
-    w: Floats
+    w: Floats | None
     x: Floats
     models: int
 
@@ -113,31 +119,38 @@ class _Rows:
         cls, a: npt.ArrayLike, b: npt.ArrayLike, outcome: npt.ArrayLike, x: Floats,
         weight: npt.ArrayLike | None, rated: Ints, models: int,
     ) -> _Rows:  # fmt: skip
-        place = np.full(models, -1, np.int64)
-        place[rated] = np.arange(len(rated))
-        a_, b_ = place[np.asarray(a, dtype=np.int64)], place[np.asarray(b, dtype=np.int64)]
-        keep = np.flatnonzero((a_ >= 0) & (b_ >= 0))
-        pair = a_[keep] * len(rated) + b_[keep]
         # 16 bits are enough for 256 models, and NumPy sorts them by radix.
+        place = np.full(models, -1, np.int64 if len(rated) > 256 else np.int32)
+        place[rated] = np.arange(len(rated))
+        a_, b_ = place[np.asarray(a)], place[np.asarray(b)]
+        pair = a_ * len(rated) + b_
+        keep = np.flatnonzero((a_ >= 0) & (b_ >= 0))
+        if len(keep) < len(pair):
+            pair = pair[keep]
         order = np.argsort(pair.astype(np.uint16) if len(rated) <= 256 else pair, kind="stable")
-        pair, keep = pair[order], keep[order]
+        pair = pair[order]
+        rows = order if len(keep) == len(a_) else keep[order]
         first = np.flatnonzero(np.diff(pair, prepend=-1))
-        won = 1.0 - np.asarray(outcome, dtype=np.float64)[keep] / 2
-        w = np.ones(len(keep)) if weight is None else np.asarray(weight, dtype=np.float64)[keep]
-        i, j = np.divmod(pair[first], len(rated))
-        return cls(i, j, first, won, w, np.ascontiguousarray(x[keep].T), len(rated))
+        won = _SCORES[np.asarray(outcome)[rows]]
+        w = None if weight is None else np.asarray(weight, dtype=np.float64)[rows]
+        i, j = np.divmod(pair[first].astype(np.int64), len(rated))
+        return cls(i, j, first, won, w, np.ascontiguousarray(x.take(rows, axis=0).T), len(rated))
 
     def local(self, theta: Floats) -> Local:
         gap = self._gap(theta)
-        p = expit(gap)
-        value = float((self.w * (self.won * gap + log_expit(-gap))).sum())
-        residual = self.w * (self.won - p)
+        p, q = expit(gap), expit(-gap)
+        # log(1 - p) as it stands keeps its digits where p is near 1; where q is 0 no double holds it.
+        value = float(self._weighed(self.won * gap + np.log(np.maximum(q, _LEAST))).sum())
+        residual = self._weighed(self.won - p)
         per_pair = self._sums(residual)
         gradient = np.concatenate([self._at_models(per_pair), self.x @ residual])
-        return Local(value, gradient, self._matrix(self.w * p * (1 - p)))
+        return Local(value, gradient, self._matrix(self._weighed(p * q)))
 
     def meat(self, theta: Floats) -> Floats:
-        return self._matrix((self.w * (self.won - expit(self._gap(theta)))) ** 2)
+        return self._matrix(self._weighed(self.won - expit(self._gap(theta))) ** 2)
+
+    def _weighed(self, values: Floats) -> Floats:
+        return values if self.w is None else self.w * values
 
     def _gap(self, theta: Floats) -> Floats:
         t = theta[: self.models]
