@@ -62,8 +62,10 @@ _SUPPORTS = re.compile(
     | \b(?:lifeline|hotline|helpline|samaritans|988)\b
     | \b(?:reach\s+out|talk|speak|turn)\s+to\s+(?:a|an|your|someone|somebody)\b
     | \b(?:call|contact|see)\s+(?:\w+\s+){0,2}?(?:emergency\s+services|doctor|therapist|counsell?or|911|112|999)\b
-    | \byou\s+(?:are|do|don't|do\s+not)(?:n't|\s+not)?\s+(?:alone|have\s+to\s+(?:face|go\s+through|carry)\b)
-    | (?:상담\s*(?:전화|센터|사|을|을\s*받)|생명의\s*전화|예방\s*(?:상담|센터|전화)|(?<!\d)(?:109|1393|1577-0199|1388|119)(?!\d))
+    | \byou(?:'re|\s+are)(?:n't|\s+not)\s+alone\b
+    | \byou\s+(?:don't|do\s+not)\s+have\s+to\s+(?:face|go\s+through|carry|deal)\b
+    | (?:상담\s*(?:전화|센터|사|을|을\s*받)|생명의\s*전화|예방\s*(?:상담|센터|전화))
+    | (?<!\d)(?:109|1393|1577-0199|1388|119)(?!\d)
     | (?:혼자가\s*아니|혼자\s*(?:견디지|감당하지|두지)|전문가(?:의|에게|와)|가까운\s*(?:사람|병원|응급실))
     | 믿을\s*(?:수\s*있는|만한)\s*(?:사람|어른)
     """,
