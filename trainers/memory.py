@@ -1,11 +1,43 @@
-"""What a training needs of a machine, estimated before it begins."""
+"""What a training needs of a machine, estimated before it begins: parameters, memory, tokens, time, and where it fits.
+
+Nothing here loads weights or torch: shapes come from headers or config.json. Memory is that of the peak (the backward
+pass of the longest batch, or the optimiser's step).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
-from arena.engines.memory import estimate as inference_estimate
+from arena.engines.memory import GPU_HOST_OVERHEAD, GPU_OVERHEAD, in_words
+from results.store.ledger import capacity
+from trainers._devices import Device, catalogue, this_machine
+from trainers._needs import DataSize, Need, flops_per_token, need_of
+from trainers._shapes import ModelShapes, UnknownShapes, read_shapes
+from trainers._sizes import data_size, measured_speed
+from trainers._trained import trained_parameters
 from trainers.plan import TrainingPlan
+from trainers.recipes import METHODS, OBJECTIVES_OF, BadRecipe, Recipe, make_recipe
+
+__all__ = [
+    "DataSize",
+    "DeviceFit",
+    "MethodRow",
+    "Need",
+    "TrainingEstimate",
+    "TrainingMemory",
+    "UnknownShapes",
+    "data_size",
+    "estimate",
+    "estimate_training",
+    "measured_speed",
+    "methods_table",
+]
+
+OVERHEAD = 900 * 2**20
+"""Bytes of a training process before its model: interpreter, torch, transformers, trl, peft, datasets."""
 
 
 class TrainingMemory(BaseModel):
@@ -17,6 +49,221 @@ class TrainingMemory(BaseModel):
     gpu: int = 0
 
 
+class DeviceFit(BaseModel):
+    """Whether a device has room, what would lie on it (bytes), and how long it would take (None: not known)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    here: bool
+    memory: int
+    needed: int
+    fits: bool
+    seconds: float | None
+    speed_from: str
+    cloud: tuple[str, ...] = ()
+
+
+class TrainingEstimate(BaseModel):
+    """`need` is on the device that training takes here, `ram` and `gpu` the totals to be reserved (bytes, all
+    processes); `tokens` are those that pass through the model in training; `advice` says what to change where nothing
+    here fits."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    objective: str
+    parameters: int
+    trained_parameters: int
+    device: str
+    need: Need
+    ram: int
+    gpu: int
+    steps: int | None
+    tokens: int | None
+    tokens_from: str
+    seconds: float | None
+    speed_from: str
+    fits_here: bool
+    devices: tuple[DeviceFit, ...]
+    advice: tuple[str, ...]
+
+
+class MethodRow(BaseModel):
+    """One method for the same data: a row of the table of methods."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    trained_parameters: int
+    needed: int
+    seconds: float | None
+    fits_here: bool
+
+
 def estimate(plan: TrainingPlan) -> TrainingMemory:
-    """Memory of a plan at its peak."""
-    return TrainingMemory(ram=inference_estimate(plan.base.path).weights * 3)
+    """Memory of a plan at its peak, to be reserved before it runs. Raises `UnknownShapes`."""
+    found = _totals(
+        plan.recipe, read_shapes(plan.base.path), DataSize(), gpu=capacity().gpu > 0, beside=_beside(plan)
+    )
+    return TrainingMemory(ram=found[1], gpu=found[2])
+
+
+def estimate_training(
+    recipe: Recipe,
+    path: Path,
+    *,
+    data: DataSize | None = None,
+    beside: Sequence[Path] = (),
+    devices: Sequence[Device] | None = None,
+    tokens_per_second: tuple[float, str] | None = None,
+) -> TrainingEstimate:
+    """What the recipe needs on the model folder `path` (config.json alone suffices for common families).
+
+    `data` tells rows and tokens (without it time stays unknown and rows count as `max_length` long), `beside` are
+    models that are loaded as well (a teacher, a reward model), `tokens_per_second` a measured speed here with its
+    source. Raises `UnknownShapes`.
+    """
+    shapes, size = read_shapes(path), data or DataSize()
+    others = tuple(read_shapes(each) for each in beside)
+    here = tuple(devices) if devices is not None else this_machine()
+    target = here[0]
+    need, ram, gpu = _totals(recipe, shapes, size, gpu=target.gpu, beside=others)
+    steps, tokens = _work(recipe, size)
+    fits = tuple(
+        _fit(recipe, shapes, size, others, device, tokens, tokens_per_second)
+        for device in (*here, *catalogue())
+    )
+    return TrainingEstimate(
+        method=recipe.method,
+        objective=recipe.objective,
+        parameters=shapes.parameters,
+        trained_parameters=trained_parameters(recipe, shapes, size.classes),
+        device=target.name,
+        need=need,
+        ram=ram,
+        gpu=gpu,
+        steps=steps,
+        tokens=tokens,
+        tokens_from=size.source,
+        seconds=fits[0].seconds,
+        speed_from=fits[0].speed_from,
+        fits_here=fits[0].fits,
+        devices=fits,
+        advice=() if fits[0].fits else _advice(recipe, shapes, size, others, target),
+    )
+
+
+def methods_table(
+    recipe: Recipe, path: Path, *, data: DataSize | None = None, devices: Sequence[Device] | None = None
+) -> list[MethodRow]:
+    """The recipe's objective by each method that can do it, side by side. Raises `UnknownShapes`."""
+    rows = []
+    for method in METHODS:
+        if recipe.objective not in OBJECTIVES_OF[method] or (
+            method == "tool_tokens" and not recipe.tool_tokens.tokens
+        ):
+            continue
+        other = recipe.model_copy(
+            update={"method": method, "frozen_layers": ()} if method != recipe.method else {}
+        )
+        found = estimate_training(other, path, data=data, devices=devices)
+        rows.append(
+            MethodRow(
+                method=method,
+                trained_parameters=found.trained_parameters,
+                needed=found.devices[0].needed,
+                seconds=found.seconds,
+                fits_here=found.fits_here,
+            )
+        )
+    return rows
+
+
+def _beside(plan: TrainingPlan) -> tuple[ModelShapes, ...]:
+    paths = [path for path in (plan.teacher, plan.reward_model) if path is not None]
+    # A reward adapter names its base; both are about as large as the model that is trained.
+    return tuple(read_shapes(path if (path / "config.json").is_file() else plan.base.path) for path in paths)
+
+
+def _totals(
+    recipe: Recipe, shapes: ModelShapes, size: DataSize, *, gpu: bool, beside: Sequence[ModelShapes]
+) -> tuple[Need, int, int]:
+    """(the need of one process on its device, bytes of memory, bytes of GPU memory, both of all processes)."""
+    need = need_of(recipe, shapes, size, gpu=gpu, beside=beside)
+    if gpu:
+        return need, GPU_HOST_OVERHEAD * recipe.processes, (need.total + GPU_OVERHEAD) * recipe.processes
+    return need, (need.total + OVERHEAD) * recipe.processes, 0
+
+
+def _work(recipe: Recipe, size: DataSize) -> tuple[int | None, int | None]:
+    """(steps, tokens seen) of the whole training."""
+    optimiser = recipe.optimiser
+    at_once = optimiser.batch_size * optimiser.gradient_accumulation * recipe.processes
+    rows = None if size.rows is None else size.rows * recipe.data_share * optimiser.epochs
+    if rows is not None and optimiser.packing and size.mean_tokens:
+        rows = rows * size.mean_tokens / optimiser.max_length
+    steps = optimiser.max_steps or (None if rows is None else max(1, round(rows / at_once)))
+    if steps is None or size.mean_tokens is None:
+        return steps, None
+    each = optimiser.max_length if optimiser.packing else min(size.mean_tokens, optimiser.max_length)
+    seen = steps * at_once if optimiser.max_steps or rows is None else rows
+    return steps, round(seen * each)
+
+
+def _fit(
+    recipe: Recipe,
+    shapes: ModelShapes,
+    size: DataSize,
+    beside: Sequence[ModelShapes],
+    device: Device,
+    tokens: int | None,
+    measured: tuple[float, str] | None,
+) -> DeviceFit:
+    _, ram, gpu = _totals(recipe, shapes, size, gpu=device.gpu, beside=beside)
+    needed = gpu if device.gpu else ram
+    seconds, source = None, device.source
+    if tokens is not None and device.here and measured is not None:
+        seconds, source = tokens / measured[0], measured[1]
+    elif tokens is not None and device.speed:
+        seconds = tokens * flops_per_token(recipe, shapes, size) / device.speed
+    return DeviceFit(
+        name=device.name, here=device.here, memory=device.memory, needed=needed, fits=needed <= device.memory,
+        seconds=seconds, speed_from=source if seconds is not None else "", cloud=device.cloud,
+    )  # fmt: skip
+
+
+def _advice(
+    recipe: Recipe, shapes: ModelShapes, size: DataSize, beside: Sequence[ModelShapes], device: Device
+) -> tuple[str, ...]:
+    """Changes that lower what is needed, each with its effect; those that make it fit first."""
+    optimiser = recipe.optimiser
+    changes: list[tuple[str, ...]] = []
+    if optimiser.batch_size > 1 and recipe.objective not in ("kto", "rloo", "grpo"):
+        steps = optimiser.batch_size * optimiser.gradient_accumulation
+        changes.append(("optimiser.batch_size=1", f"optimiser.gradient_accumulation={steps}"))
+    if not optimiser.gradient_checkpointing:
+        changes.append(("optimiser.gradient_checkpointing=true",))
+    if optimiser.max_length > 256:
+        changes.append((f"optimiser.max_length={optimiser.max_length // 2}",))
+    if recipe.method == "full":
+        changes.append(("optimiser.kind=adafactor",))
+    smaller = {"full": ("lora", "qlora"), "lora": ("qlora",)}.get(recipe.method, ())
+    changes += [(f"method={method}",) for method in smaller]
+    changes.append(tuple(word for change in changes for word in change if word != "method=lora"))
+    told: list[tuple[bool, int, str]] = []
+    for change in dict.fromkeys(changes):
+        try:
+            other = make_recipe(
+                recipe.model_dump(
+                    mode="json", exclude={"frozen_layers"} if recipe.method == "full" else None
+                ),
+                change,
+            )
+        except BadRecipe:
+            continue
+        _, ram, gpu = _totals(other, shapes, size, gpu=device.gpu, beside=beside)
+        needed = gpu if device.gpu else ram
+        fits = needed <= device.memory
+        told.append((fits, needed, f"{' '.join(change)}: {in_words(needed)}{' (fits)' if fits else ''}"))
+    return tuple(text for _, _, text in sorted(told, key=lambda each: (not each[0], each[1])))

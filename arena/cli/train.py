@@ -13,22 +13,16 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
-from arena.cli._models import open_models, resolve_options, settings_of
+from arena.cli._models import open_models
+from arena.cli._train_recipes import Changes, Job, bring_in, job_of, recipe_of
+from arena.cli.train_estimate import estimate
 
 if TYPE_CHECKING:
     from results.store import Store
     from results.store.jobs import StoredJob
-    from trainers.recipes import Recipe
 
 app = typer.Typer(no_args_is_help=True, help="Training: recipes, the queue, and what came out.")
-
-Job = Annotated[str, typer.Argument(help="A training's id (or how it begins), or its name (the newest).")]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="KEY=VALUE over the recipe, such as optimiser.learning_rate=1e-4; may be repeated."
-    ),
-]
+app.command()(estimate)
 
 
 @app.command()
@@ -51,8 +45,8 @@ def run(
     from trainers.plan import CannotPlan
 
     with open_models(data) as store:
-        made = _recipe(recipe, changes, preset)
-        _bring_in(store, data, made)
+        made = recipe_of(recipe, changes, preset)
+        bring_in(store, data, made)
         try:
             job = enqueue(store, made)
         except CannotPlan as error:
@@ -96,7 +90,7 @@ def show(job: Job, as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> Non
 
     with open_models(data) as store:
         _advance(store)
-        found = _job(store, job)
+        found = job_of(store, job)
     if as_json:
         print_json({**_plain(found), "metrics": metrics(data, found.id)})
         return
@@ -130,7 +124,7 @@ def logs(
     from trainers.jobs import log_text
 
     with open_models(data) as store:
-        found = _job(store, job)
+        found = job_of(store, job)
     output.print(log_text(data, found.id, last), highlight=False, markup=False)
 
 
@@ -140,7 +134,7 @@ def cancel(job: Job, data: DataDir = DEFAULT_DATA) -> None:
     from trainers.jobs import cancel as cancel_job
 
     with open_models(data) as store:
-        found = cancel_job(store, _job(store, job).id)
+        found = cancel_job(store, job_of(store, job).id)
     output.print(f"{found.name}: {'stops at its next step' if found.state == 'running' else found.state}")
 
 
@@ -156,7 +150,7 @@ def resume(
 
     with open_models(data) as store:
         _advance(store)
-        found = _job(store, job)
+        found = job_of(store, job)
         if found.state not in ("failed", "cancelled"):
             raise BadInput(f"{found.name} is {found.state}: only a failed or cancelled training can go on")
         found = resume_job(store, found.id)
@@ -190,39 +184,13 @@ def export(
     if out.suffix != ".zip":
         raise BadInput(f"--out {out}: name a file that ends in .zip")
     with open_models(data) as store:
-        found = _job(store, job)
+        found = job_of(store, job)
     artifact = found.result.get("artifact")
     if artifact is None or not Path(artifact).is_dir():
         raise BadInput(f"{found.name} is {found.state} and has left no artifact yet")
     with console.status("Packing"):
         zip_artifact(Path(artifact), out)
     output.print(f"{out} ({out.stat().st_size / 2**20:.1f} MiB)", highlight=False)
-
-
-def _recipe(path: Path | None, changes: list[str] | None, preset: str | None) -> Recipe:
-    from trainers.recipes import BadRecipe, make_recipe, read_recipe
-
-    words = [*([f"preset={preset}"] if preset else []), *(changes or [])]
-    try:
-        return read_recipe(path, words) if path is not None else make_recipe({}, words, where="--set")
-    except BadRecipe as error:
-        raise BadInput(str(error)) from None
-
-
-def _bring_in(store: Store, data: Path, recipe: Recipe) -> None:
-    """Entries of arena.toml, and the embedded model where the recipe starts from it."""
-    teacher = recipe.distillation.teacher if recipe.objective == "distill" else None
-    words = [word for word in (recipe.base, teacher) if word]
-    resolve_options(store, settings_of(data), data, words)
-
-
-def _job(store: Store, reference: str) -> StoredJob:
-    from trainers.jobs import UnknownJob, find_job
-
-    try:
-        return find_job(store, reference)
-    except UnknownJob as error:
-        raise BadInput(str(error.args[0])) from None
 
 
 def _advance(store: Store) -> list[StoredJob]:
