@@ -14,7 +14,7 @@ from results.store._transaction import Transaction, one
 from results.store.errors import BadWrite, KnownRows
 
 # Rows that one transaction stages or removes: what a vote may have to wait for.
-CHUNK_ROWS = 10_000
+CHUNK_ROWS = 2_500
 
 IMPORT_SCHEMA = pa.schema(
     [
