@@ -16,6 +16,7 @@ from arena.engines.observed import Telemetry
 from arena.engines.pool import EnginePool
 from arena.roster import Roster
 from arena.web._i18n import i18n
+from arena.web._work import Works
 from arena.web.voters import VoterCookies
 from results.store import Store
 
@@ -25,7 +26,7 @@ class PageContext:
     """What the pages of one arena work with.
 
     Engines come from `engines` (null where an app only shows what was stored), observed by `telemetry`:
-    `telemetry.observed(engines.get(spec), "name@3", "page")`.
+    `telemetry.observed(engines.get(spec), "name@3", "page")`. Long work is started in `works`.
     """
 
     settings: Settings
@@ -35,6 +36,7 @@ class PageContext:
     cookies: VoterCookies
     engines: EnginePool | None = None
     telemetry: Telemetry = field(default_factory=Telemetry)
+    works: Works = field(default_factory=Works)
 
 
 @dataclass(frozen=True)
