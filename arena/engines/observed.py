@@ -166,6 +166,13 @@ class Telemetry:
             for key in sorted(groups, key=lambda name: (name is None, name or ""))
         ]
 
+    def failures(self, minutes: float = 15.0, most: int = 20) -> list[Observation]:
+        """The newest failed calls of the last `minutes`; of battles none, since their messages name models."""
+        since = datetime.now(UTC) - timedelta(minutes=minutes)
+        with self._lock:
+            recent = [each for each in self._ring if each.failed and each.source != "battle"]
+        return [each for each in reversed(recent) if each.time >= since][:most]
+
     def open_calls(self) -> dict[str | None, tuple[int, int]]:
         """Calls that wait for their first word and calls that have had it, by model (None: battles)."""
         with self._lock:

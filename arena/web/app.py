@@ -22,9 +22,16 @@ from arena.web._frame import Page, PageContext, header, static_text, theme
 from arena.web._i18n import i18n
 from arena.web._middleware import FrameMiddleware
 from arena.web.operators import Operators
-from arena.web.pages import battle, leaderboard, monitoring, playground
+from arena.web.pages import battle, datasets, leaderboard, models, monitoring, playground
 
-PAGES: tuple[Page, ...] = (battle.PAGE, leaderboard.PAGE, playground.PAGE, monitoring.PAGE)
+PAGES: tuple[Page, ...] = (
+    battle.PAGE,
+    leaderboard.PAGE,
+    playground.PAGE,
+    models.PAGE,
+    monitoring.PAGE,
+    datasets.PAGE,
+)
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 LARGEST_UPLOAD = "200mb"
 

@@ -1,34 +1,51 @@
-"""The Monitoring page: what the engines did in the last minutes. For operators: it tells models apart.
+"""The Monitoring page: what the engines did in the last minutes, and who holds the machine. For operators.
 
 Battles stand here as a whole, as in /metrics: figures of single models that change with a battle would tell a voter
-at the same machine which models answer.
+at the same machine which models answer. For the same reason the state of engines is not shown to operators while
+their own battle is open, and everybody else sees only what no battle changes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import html
 from collections import Counter
 from datetime import UTC, datetime
 from functools import partial
-from importlib.resources import files
+from typing import Any
 
 import gradio as gr
-import jinja2
+import psutil
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from arena.engines.observed import Quantiles
 from arena.engines.pool import EngineStatus
 from arena.web._frame import Page, PageContext, static_text
-from arena.web._i18n import i18n, locale_of, text
-from arena.web.operators import NotOperator, require
+from arena.web._i18n import i18n, text
+from arena.web.viewers import viewer_of
+from results.leaderboard_facts import size_text
+from results.store import StoreError, ledger
 
 REFRESH_SECONDS = 5
 MINUTES = (5, 15, 60)
 DEFAULT_MINUTES = 15
+_LONGEST = 400
 
-_TEMPLATE = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-    files("arena.web").joinpath("templates/monitoring.html").read_text(encoding="utf-8")
-)
+_TEMPLATE = Environment(
+    loader=PackageLoader("arena.web", "templates"), autoescape=True, undefined=StrictUndefined
+).get_template("monitoring.html")
+
+# Tables keep their place when they are shown anew: where they were scrolled to, and the focus.
+_KEEP = """(...given) => {
+  const tables = [...document.querySelectorAll("#monitoring .table")];
+  window.monitoringPlace = [tables.map((each) => each.scrollLeft), tables.indexOf(document.activeElement)];
+  return given;
+}"""
+_RESTORE = """() => requestAnimationFrame(() => {
+  const [places, focused] = window.monitoringPlace || [[], -1];
+  const tables = [...document.querySelectorAll("#monitoring .table")];
+  tables.forEach((each, index) => { each.scrollLeft = places[index] || 0; });
+  if (focused >= 0 && tables[focused]) tables[focused].focus({ preventScroll: true });
+})"""
 
 
 def build(context: PageContext) -> None:
@@ -55,31 +72,51 @@ def build(context: PageContext) -> None:
     assert page_load is not None
     for event in (page_load.load, timer.tick, minutes.change):
         event(
-            show, [minutes], [shown], api_visibility="private", show_progress="hidden", concurrency_limit=None
-        )
+            show, [minutes], [shown], api_visibility="private", show_progress="hidden", concurrency_limit=None,
+            js=_KEEP,
+        ).then(None, None, None, js=_RESTORE, api_visibility="private")  # fmt: skip
     going.change(
         lambda on: gr.Timer(active=on), [going], [timer], api_visibility="private", show_progress="hidden"
     )
 
 
 def monitoring_html(context: PageContext, minutes: int, request: gr.Request) -> str:
-    """The page's tables, or why they are not shown."""
-    locale = locale_of(request)
+    """The page's tables; who is no operator sees only what no battle changes."""
+    viewer = viewer_of(context, request)
+    shown: dict[str, Any] = {}
+    if viewer.operator:
+        shown = {"rows": context.telemetry.summary(minutes), "failures": context.telemetry.failures(minutes)}
+    if viewer.sees_engines and context.engines is not None:
+        shown |= {"engines": _by_name(context.engines.status()), "budget": context.engines.memory()}
     try:
-        require(request)
-    except NotOperator as error:
-        return f'<p role="alert">{html.escape(str(error))}</p>'
-    engines = context.engines.status() if context.engines is not None else []
+        if viewer.sees_engines:
+            shown["holdings"] = ledger.holdings(context.store)
+    except StoreError:
+        shown["store_down"] = True
+    machine = psutil.virtual_memory()
     return _TEMPLATE.render(
-        t=partial(text, locale),
-        rows=context.telemetry.summary(minutes),
-        engines=_by_name(engines),
+        {
+            "rows": [], "failures": [], "engines": [], "budget": None, "holdings": None, "store_down": False,
+        } | shown,
+        t=partial(text, viewer.locale),
+        viewer=viewer,
+        capacity=ledger.capacity(),
+        machine=machine,
+        load=psutil.getloadavg()[0],
+        models=len(context.roster.contestants()),
+        battles=context.battles.open_battles(),
         time=datetime.now(UTC).strftime("%H:%M:%S"),
         minutes=minutes,
         seconds=partial(_pair, places=2),
         speed=partial(_pair, places=1),
-        memory=lambda size: "–" if not size else f"{size / 2**20:,.0f} MiB",
-    )
+        memory=lambda size: size_text(size, "B") if size else "–",
+        short=_short,
+    )  # fmt: skip
+
+
+def _short(message: str | None) -> str:
+    told = " ".join((message or "").split())
+    return told if len(told) <= _LONGEST else told[: _LONGEST - 1] + "…"
 
 
 def _by_name(engines: list[EngineStatus]) -> list[EngineStatus]:

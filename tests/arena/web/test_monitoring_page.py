@@ -18,15 +18,16 @@ from arena.api.tokens import issue
 from arena.battle import BattleService
 from arena.config import Settings
 from arena.engines.observed import Observation
-from arena.engines.pool import EngineStatus
+from arena.engines.pool import EnginePool, EngineStatus, MemoryStatus
+from arena.engines.spec import ModelSpec
 from arena.matchmaking import Uniform
-from arena.roster import Roster
+from arena.roster import Roster, enrol
 from arena.web._frame import PageContext
 from arena.web.app import create_app
 from arena.web.operators import SCOPE_KEY, Operators
 from arena.web.pages.monitoring import monitoring_html
-from arena.web.voters import VoterCookies
-from results.store import open_store
+from arena.web.voters import COOKIE, VoterCookies
+from results.store import ledger, open_store
 from results.store.tokens import add_token
 
 
@@ -90,12 +91,69 @@ def test_engines_are_listed_once_with_their_memory(context: PageContext) -> None
             EngineStatus("ada", "local", "unloaded"),
             loaded,
             EngineStatus("far", "openai", "ready"),
-        ]
+        ],
+        memory=lambda: MemoryStatus(8 * 2**30, 600 * 2**20, None, 0),
     )
     page = monitoring_html(PageContext(**{**vars(context), "engines": pool}), 5, _request(context))
     assert page.count(">ada<") == 1
-    assert "512 MiB" in page
+    assert "537 MB" in page
+    assert "629 MB / 8.59 GB" in page
     assert "endpoint" in page
+
+
+def test_messages_of_errors_are_shown_but_those_of_battles(context: PageContext) -> None:
+    for source, message in (("battle", "비밀-ada is down"), ("api", "<i>no such</i> route")):
+        seen = _seen("eve@1", source, "unavailable")
+        context.telemetry.record(seen.model_copy(update={"error": message}))
+    page = monitoring_html(context, 15, _request(context))
+    assert "&lt;i&gt;no such&lt;/i&gt; route" in page
+    assert "비밀" not in page
+
+
+def test_who_holds_the_machine(context: PageContext) -> None:
+    with ledger.reserve(context.store, purpose="`arena train` (첫 모델)", ram=300_000_000, cores=1):
+        page = monitoring_html(context, 15, _request(context))
+    assert "`arena train` (첫 모델)" in page
+    assert "300 MB" in page
+    assert "Nobody has reserved anything" in monitoring_html(context, 15, _request(context))
+
+
+async def test_an_operators_own_battle_hides_what_would_tell_its_models(
+    context: PageContext, scripted_server: str, tmp_path: Path
+) -> None:
+    """Engines load when they are asked: seeing which ones did would tell who answers."""
+    names = ("비밀-ada", "비밀-bob")
+    url = f"{scripted_server}/v1"
+    specs = [ModelSpec(name=name, kind="openai", source="korean", base_url=url) for name in names]
+    roster = enrol(context.store, specs, lambda spec: "")
+    engines = EnginePool(tmp_path)
+    battles = BattleService(context.store, roster, engines.get, Uniform(), context.settings.battle)
+    pool = SimpleNamespace(
+        status=lambda: [EngineStatus(names[0], "local", "ready", memory=5)],
+        memory=lambda: MemoryStatus(None, 5, None, 0),
+    )
+    arena = PageContext(**{**vars(context), "engines": pool, "battles": battles})
+    cookie = context.cookies.issue()
+    own = _request(arena, cookie=f"{COOKIE}={cookie}")
+    voter = context.cookies.voter(own)
+    assert voter is not None
+    assert names[0] in monitoring_html(arena, 15, own)
+    battle = await battles.start(voter, "수도는?")
+    page = monitoring_html(arena, 15, own)
+    assert "비밀" not in page
+    assert "Open battles: 1." in page
+    assert "Your own battle is still open" in page
+    assert names[0] in monitoring_html(arena, 15, _request(arena))  # an operator who is not its voter
+    async for _ in battles.follow(voter, battle.id):
+        pass
+    await battles.vote(voter, battle.id, "tie")
+    assert "비밀" not in monitoring_html(arena, 15, own)
+    await battles.reveal(voter, battle.id)
+    page = monitoring_html(arena, 15, own)
+    assert names[0] in page
+    assert "Open battles: 0." in page
+    await battles.close()
+    await engines.close()
 
 
 def test_nobody_else_sees_anything(context: PageContext) -> None:
@@ -105,6 +163,8 @@ def test_nobody_else_sees_anything(context: PageContext) -> None:
         page = monitoring_html(context, 15, request)
         assert "eve" not in page
         assert "/operator" in page
+        assert "This arena has 0 models" in page
+        assert "Open battles" not in page
         assert 'role="alert"' in page
 
 
