@@ -1,0 +1,184 @@
+"""The HTML of the Datasets page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arena.roster import Contestant
+from arena.web._i18n import text
+from arena.web._templates import render
+from arena.web.pages.datasets_rows import (
+    MOST_COUNTED,
+    MOST_MEASURED,
+    ROWS_SHOWN,
+    Measured,
+    measured,
+    shown_rows,
+    tokens_of,
+)
+from results.figures import histogram_plot
+from results.store.datasets import StoredDataset
+from trainers.datasets import Added, BadRows, Built, Reject
+
+_REJECTS_SHOWN = 50
+_ORIGINS = ("file", "source", "shape", "battles", "rows_left_out", "duplicates_left_out")
+
+
+def list_html(versions: Sequence[StoredDataset], chosen: str | None, locale: str) -> str:
+    """The table of dataset versions, the newest first."""
+    return render("datasets_list.html", locale, versions=list(reversed(versions)), chosen=chosen)
+
+
+def detail_html(
+    data_dir: Path, dataset: StoredDataset, first: int, model: Contestant | None, locale: str
+) -> str:
+    """One dataset: where it comes from, its figures, and rows as stored or as `model` sees them.
+
+    Raises:
+        MissingRows, EngineError, PromptFormatError: as `shown_rows`.
+    """
+    spec = model.spec if model is not None else None
+    rows = shown_rows(data_dir, dataset, first, spec)
+    found = measured(data_dir, dataset.digest, dataset.kind)
+    facts = [*_facts(dataset, found, locale)]
+    notes = []
+    if dataset.licence is None:
+        notes.append(text(locale, "datasets.no_licence"))
+    if dataset.row_count > MOST_MEASURED:
+        notes.append(text(locale, "datasets.measured", count=f"{MOST_MEASURED:,}"))
+    if model is not None:
+        counted = tokens_of(data_dir, dataset, model.spec)
+        name = model.version.label
+        facts += [
+            (text(locale, f"datasets.fact.{key}", model=name), _spread(getattr(counted, key), locale))
+            for key in ("tokens", "trained")
+        ]
+        if dataset.row_count > MOST_COUNTED:
+            notes.append(text(locale, "datasets.counted", count=MOST_COUNTED))
+        notes += [
+            text(locale, "datasets.refused_rows", count=count, why=why)
+            for why, count in counted.refused.items()
+        ]
+    figure = histogram_plot(found.characters, title=text(locale, "datasets.lengths"))
+    return render(
+        "datasets_detail.html",
+        locale,
+        dataset=dataset,
+        facts=[(name, value) for name, value in facts if value],
+        notes=notes,
+        figure=figure.svg(standalone=False),
+        rows=rows,
+        first=first,
+        last=min(first + ROWS_SHOWN - 1, dataset.row_count),
+        model=model.version.label if model is not None else None,
+    )
+
+
+def _facts(dataset: StoredDataset, found: Measured, locale: str) -> list[tuple[str, str]]:
+    figures, origin = dataset.statistics, dataset.origin
+
+    def named(key: str, value: Any) -> tuple[str, str]:
+        return text(locale, f"datasets.fact.{key}"), str(value)
+
+    written = ", ".join(f"{model} {count:,}" for model, count in list(found.written_by.items())[:8])
+    unsaid = text(locale, "datasets.unsaid", count=f"{found.unsaid:,}") if found.unsaid else ""
+    return [
+        named("kind", text(locale, f"datasets.kind.{dataset.kind}")),
+        named("digest", dataset.digest[:16]),
+        named("made", f"{dataset.created_at:%Y-%m-%d %H:%M} UTC"),
+        named("rows", f"{dataset.row_count:,}"),
+        named("held_out", f"{dataset.held_out_count:,}"),
+        named("licence", dataset.licence or text(locale, "datasets.unknown")),
+        *(named(key, _plain(origin[key])) for key in _ORIGINS if origin.get(key) not in (None, "", 0)),
+        named("filter", _filter(origin.get("filter", {}))),
+        named("left_out", _counts(origin.get("left_out", {}))),
+        named("characters", _spread(figures.get("characters"), locale)),
+        named("turns", _spread(figures.get("turns"), locale)),
+        named("languages", _counts(figures.get("languages", {}))),
+        named("labels", _counts(figures.get("labels", {}))),
+        named("duplicates", f"{figures.get('duplicates', 0):,}"),
+        named("diversity", f"{figures.get('distinct_words', 0):.0%}"),
+        named("written_by", " · ".join(part for part in (written, unsaid) if part)),
+    ]
+
+
+def rejects_html(error: BadRows, locale: str) -> str:
+    """The rows that cannot be used, and that nothing was added."""
+    headline = text(
+        locale, "datasets.nothing_added", bad=f"{error.total:,}", all=f"{error.total + error.good:,}"
+    )
+    shown: Sequence[Reject] = error.rejects[:_REJECTS_SHOWN]
+    return render(
+        "datasets_rejects.html", locale, headline=headline, rejects=shown, more=error.total - len(shown)
+    )
+
+
+def problem_html(message: str, locale: str) -> str:
+    """What went wrong, in words."""
+    return render("datasets_rejects.html", locale, headline=message, rejects=(), more=0)
+
+
+def added_html(added: Added, locale: str) -> str:
+    """What became of a file."""
+    dataset = added.dataset
+    headline = text(
+        locale,
+        "datasets.known" if added.known else "datasets.added",
+        label=dataset.label,
+        rows=f"{dataset.row_count:,}",
+        held_out=f"{dataset.held_out_count:,}",
+        shape=added.shape,
+    )
+    left_out = [
+        (text(locale, f"datasets.fact.{key}"), int(dataset.origin.get(key, 0)))
+        for key in ("rows_left_out", "duplicates_left_out")
+    ]
+    return _done(dataset, headline, [(name, count) for name, count in left_out if count], locale)
+
+
+def built_html(built: Built, locale: str) -> str:
+    """What came of the votes."""
+    dataset = built.dataset
+    headline = text(
+        locale,
+        "datasets.built",
+        label=dataset.label,
+        rows=f"{dataset.row_count:,}",
+        held_out=f"{dataset.held_out_count:,}",
+        battles=f"{built.battles:,}",
+    )
+    return _done(dataset, headline, list(built.left_out.items()), locale)
+
+
+def _done(dataset: StoredDataset, headline: str, left_out: list[tuple[str, int]], locale: str) -> str:
+    notes = [text(locale, "datasets.no_licence")] if dataset.licence is None else []
+    return render(
+        "datasets_done.html", locale, headline=headline, left_out=left_out, notes=notes, label=dataset.label
+    )
+
+
+def _spread(spread: Any, locale: str) -> str:
+    if spread is None:
+        return ""
+    values = spread if isinstance(spread, Mapping) else spread.model_dump()
+    return text(
+        locale, "datasets.spread", **{key: f"{values[key]:,.0f}" for key in ("mean", "p50", "p95", "largest")}
+    )
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _filter(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key}: {_plain(value)}" for key, value in values.items() if value not in (None, "", [])
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
