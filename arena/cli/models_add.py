@@ -13,8 +13,12 @@ from arena.cli._models import embedded_where_needed, open_models, settings_of
 from arena.config import ConfigError
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
+    from arena.config import Settings
     from arena.engines.spec import ModelSpec
     from arena.roster.checking import Check
+    from results.store import Store
 
 
 def add(
@@ -127,7 +131,7 @@ def _add(
             with console.status("Looking at the model"):
                 sync(store, settings, data)
                 proposal = propose(store, data, source, fields, sampling=sampling, base=base)
-            checked = _checked(proposal.spec, data) if check else None
+            checked = _checked(proposal.spec, store, settings, data) if check else None
             with console.status("Hashing the weights"):
                 contestant = add_model(store, data, proposal, checked.context_length if checked else None)
             shown = details(store, contestant.version.label).overview
@@ -149,7 +153,8 @@ def _add(
         console.print("It was not tried: whether it loads and answers is not known (--no-check).")
 
 
-def _checked(spec: ModelSpec, data: Path) -> Check:
+def _checked(spec: ModelSpec, store: Store, settings: Settings, data: Path) -> Check:
+    from arena.cli._engines import engine_pool
     from arena.roster.checking import check
 
     words = {
@@ -157,5 +162,10 @@ def _checked(spec: ModelSpec, data: Path) -> Check:
         "loading": "Loading the weights",
         "answering": "Waiting for an answer",
     }
+
+    async def tried(status: Status) -> Check:
+        async with engine_pool(store, settings, data) as pool:
+            return await check(spec, lambda stage: status.update(words[stage]), pool)
+
     with console.status("Trying the model") as status:
-        return asyncio.run(check(spec, data, lambda stage: status.update(words[stage])))
+        return asyncio.run(tried(status))

@@ -101,6 +101,11 @@ class EnginePool:
         """The data folder that these engines work in."""
         return self._data_dir
 
+    @property
+    def remotes(self) -> Remotes:
+        """What its remote engines share."""
+        return self._remotes
+
     @classmethod
     def from_settings(
         cls,

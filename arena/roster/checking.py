@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import openai
@@ -15,7 +14,7 @@ from arena.config import ConfigError
 from arena.engines.base import GenerationRequest, Sampling
 from arena.engines.local import LocalEngine
 from arena.engines.pool import EnginePool
-from arena.engines.remote import RemoteEngine, Remotes
+from arena.engines.remote import RemoteEngine
 from arena.engines.remote_connection import OPENAI, Connections
 from arena.engines.remote_errors import failure
 from arena.engines.remote_retries import RetryPolicy
@@ -54,13 +53,11 @@ class Check(BaseModel):
     notes: tuple[str, ...] = ()
 
 
-async def check(
-    spec: ModelSpec, data_dir: Path, progress: Callable[[Stage], None], pool: EnginePool | None = None
-) -> Check:
+async def check(spec: ModelSpec, progress: Callable[[Stage], None], pool: EnginePool) -> Check:
     """Load the model (or ask the endpoint for its list), then have it answer a short prompt.
 
-    `progress` is told what is being done. With the `pool` of a running arena, local weights are loaded within its
-    budget and stay loaded; otherwise they are gone afterwards.
+    `progress` is told what is being done. Local weights are loaded within the pool's budget and stay loaded; an
+    endpoint is asked within the pool's limits, but with less patience.
 
     Raises:
         EngineError: it cannot be loaded or reached, or did not answer.
@@ -71,13 +68,12 @@ async def check(
     if spec.kind == "openai":
         progress("listing")
         context_length = await _listed(spec, notes)
-    used = pool or EnginePool(data_dir)
     engine: LocalEngine | RemoteEngine | None = None
     try:
         if spec.kind == "openai":
-            engine = RemoteEngine(spec, PROMPTLY, Remotes(formats=data_dir / "formats"))
+            engine = RemoteEngine(spec, PROMPTLY, pool.remotes)
         else:
-            engine = await asyncio.to_thread(used.get, spec)
+            engine = await asyncio.to_thread(pool.get, spec)
         ready, seconds = None, None
         if isinstance(engine, LocalEngine):
             progress("loading")
@@ -94,8 +90,6 @@ async def check(
     finally:
         if spec.kind == "openai" and engine is not None:
             await engine.close()
-        if used is not pool:
-            await used.close()
     answer = generation.text or (f"(thinking) {generation.thinking}" if generation.thinking else "")
     if not answer.strip():
         notes.append(f"it answered '{PROMPT}' with nothing")
