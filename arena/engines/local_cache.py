@@ -6,6 +6,7 @@ Sliding-window layers keep all their keys here (their window is in the mask): th
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -46,6 +47,16 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyp
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self._show(keys.shape[-2])
 
+    def repeated(self, rows: int, spare: int) -> GrowingLayer:
+        """A layer with its one row `rows` times, and room for `spare` more columns."""
+        layer = copy.copy(self)
+        layer._key_room, layer._value_room = (
+            torch.nn.functional.pad(states.expand(rows, -1, -1, -1), (0, 0, 0, spare))
+            for states in (self.keys, self.values)
+        )
+        layer._show(self._used)
+        return layer
+
     def _grown(self, room: torch.Tensor, needed: int) -> torch.Tensor:
         columns = needed + max(SPARE_COLUMNS, needed // 4)
         grown = room.new_zeros((*room.shape[:2], columns, room.shape[-1]))
@@ -71,6 +82,15 @@ def keep_rows(cache: Cache, rows: list[int], drop_columns: int = 0) -> None:
             layer.keys[:, :, drop_columns:].index_select(0, index),
             layer.values[:, :, drop_columns:].index_select(0, index),
         )
+
+
+def repeated(cache: Cache, rows: int, spare: int) -> Cache:
+    """A cache of one row as one of `rows` equal ones that has room for `spare` columns; `cache` stays as it is."""
+    copied = copy.copy(cache)
+    copied.layers = [
+        layer.repeated(rows, spare) if layer.is_initialized else copy.copy(layer) for layer in cache.layers
+    ]
+    return copied
 
 
 def join(cache: Cache, other: Cache) -> None:

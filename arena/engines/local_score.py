@@ -1,8 +1,9 @@
-"""How likely given continuations are: each context is run once for all of its continuations.
+"""How likely given continuations are: each context is run once for all of its continuations, and what contexts begin
+with in common (instructions, examples, a system prompt) once for all of them.
 
-Runs in worker processes only. A row of a batch holds a context and then its continuations one after another;
-the mask lets a continuation see the context and itself, and positions go on from the context for each of them.
-Contexts end at the same column, so that logits are computed for the scored columns alone.
+Runs in worker processes only. A row of a batch holds what a context has of its own and then its continuations one
+after another; the mask lets a continuation see the context and itself, and positions go on from the context for each
+of them. Contexts end at the same column, so that logits are computed for the scored columns alone.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from typing import Any
 import torch
 
 from arena.engines.base import Score, ScoreRequest, TokenLogprob
+from arena.engines.local_cache import new_cache, repeated
 from arena.engines.local_model import LoadedModel
+from arena.engines.local_prefixes import clusters
 from arena.engines.local_prompt import render
 from arena.engines.protocol import ScoreMany
 
-BATCH_TOKENS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+BATCH_TOKENS = {"cpu": 512, "cuda": 32768, "mps": 8192}
+"""On a CPU what is computed at once should stay in its caches: 2,048 cost a sixth more."""
 
 
 class DoesNotFit(Exception):
@@ -26,27 +30,37 @@ class DoesNotFit(Exception):
 
 @dataclass
 class _Item:
-    """One context and its continuations as ids; `index` is its place in the request."""
+    """One context and its continuations as ids; `index` is its place in the request. The first `shared` ids of the
+    context are those of all items of its `cluster`."""
 
     index: int
     context: list[int]
     continuations: list[list[int]]
     scores: list[Score] = field(default_factory=list)
     alternatives: int | None = None
+    cluster: int = 0
+    shared: int = 0
 
     @property
     def length(self) -> int:
         return len(self.context) + sum(len(ids) for ids in self.continuations)
 
+    @property
+    def own(self) -> list[int]:
+        return self.context[self.shared :]
+
 
 @dataclass
 class ScoringJob:
-    """The items of one message; those from `next` on (longest first) are still to be scored."""
+    """The items of one message; those from `next` on (cluster by cluster, longest first) are still to be scored.
+    `prefix` is the cache of what the contexts of cluster `prefix_of` share."""
 
     id: int
     items: list[_Item]
     adapter: str | None = None
     next: int = 0
+    prefix: Any = None
+    prefix_of: int = -1
 
     @property
     def done(self) -> bool:
@@ -62,7 +76,8 @@ def scoring_job(loaded: LoadedModel, message: ScoreMany) -> ScoringJob:
     """Encode a message's requests. Raises `CannotRender`, `CannotAttach`, `DoesNotFit` and `OverBudget`."""
     adapter = loaded.adapters.attach(message.adapter) if message.adapter else None
     items = [_encode(loaded, index, request, message) for index, request in enumerate(message.requests)]
-    items.sort(key=lambda item: item.length, reverse=True)
+    _find_shared(loaded, items)
+    items.sort(key=lambda item: (item.cluster, -item.length))
     return ScoringJob(id=message.id, items=items, adapter=adapter)
 
 
@@ -70,17 +85,50 @@ def scoring_job(loaded: LoadedModel, message: ScoreMany) -> ScoringJob:
 def score_batch(loaded: LoadedModel, job: ScoringJob) -> None:
     """Score the job's next items, as many as fit one batch."""
     first = job.items[job.next]
-    if not (loaded.joinable and _fits_window(loaded.model.config, first.length)):
+    if not _shares_a_row(loaded, first):
         for position, ids in enumerate(first.continuations):
             alone = _Item(first.index, first.context, [ids], alternatives=first.alternatives)
             _score_rows(loaded, [alone], job.adapter)
             first.scores[position:] = alone.scores
         job.next += 1
         return
-    rows = max(1, BATCH_TOKENS[loaded.device.type] // first.length)
-    batch = job.items[job.next : job.next + rows]
-    _score_rows(loaded, batch, job.adapter)
+    if job.prefix_of != first.cluster:
+        job.prefix, job.prefix_of = _prefix(loaded, first, job.adapter), first.cluster
+    rows = max(1, BATCH_TOKENS[loaded.device.type] // (first.length - first.shared))
+    if first.shared:  # each row holds the prefix's keys and values too
+        rows = max(1, min(rows, loaded.cache_tokens // first.length))
+    batch = [item for item in job.items[job.next : job.next + rows] if item.cluster == first.cluster]
+    _score_rows(loaded, batch, job.adapter, job.prefix)
     job.next += len(batch)
+
+
+def _shares_a_row(loaded: LoadedModel, item: _Item) -> bool:
+    """Whether continuations may lie in one row behind their context."""
+    return loaded.joinable and _fits_window(loaded.model.config, item.length)
+
+
+def _find_shared(loaded: LoadedModel, items: list[_Item]) -> None:
+    """Set the cluster of each item, and how many ids its context shares with the others of it."""
+    rows = [item for item in items if _shares_a_row(loaded, item)]
+    # The last id of a context stays each item's own: the logits behind it are wanted.
+    for number, (members, shared) in enumerate(clusters([item.context[:-1] for item in rows])):
+        for member in members:
+            rows[member].cluster, rows[member].shared = number, shared
+
+
+def _prefix(loaded: LoadedModel, item: _Item, adapter: str | None) -> Any:
+    """The keys and values of what the item's context shares with others, as a cache of one row; None for nothing."""
+    if not item.shared:
+        return None
+    cache = new_cache()
+    loaded.adapters.forward(
+        [adapter],
+        input_ids=torch.tensor([item.context[: item.shared]], device=loaded.device),
+        past_key_values=cache,
+        use_cache=True,
+        **({"logits_to_keep": 1} if loaded.trims_logits else {}),
+    )
+    return cache
 
 
 def _encode(loaded: LoadedModel, index: int, request: ScoreRequest, message: ScoreMany) -> _Item:
@@ -124,9 +172,10 @@ def _fits_window(config: Any, length: int) -> bool:
     return types <= {"full_attention"} or (window is not None and length <= window)
 
 
-def _score_rows(loaded: LoadedModel, items: list[_Item], adapter: str | None) -> None:
-    """Score items in one forward pass and fill in their `scores`."""
-    front = max(len(item.context) for item in items)
+def _score_rows(loaded: LoadedModel, items: list[_Item], adapter: str | None, prefix: Any = None) -> None:
+    """Score items in one forward pass and fill in their `scores`; `prefix` caches what their contexts share."""
+    shared = items[0].shared
+    front = max(len(item.own) for item in items)
     width = front + max(item.length - len(item.context) for item in items)
     ids = torch.zeros(len(items), width, dtype=torch.long)
     positions = torch.zeros_like(ids)
@@ -135,9 +184,9 @@ def _score_rows(loaded: LoadedModel, items: list[_Item], adapter: str | None) ->
     wanted: list[tuple[int, int, int]] = []  # (row, column whose logits predict it, token)
     for row, item in enumerate(items):
         length = len(item.context)
-        start = front - length
-        ids[row, start:front] = torch.tensor(item.context)
-        positions[row, start:front] = torch.arange(length)
+        start = front - length + shared
+        ids[row, start:front] = torch.tensor(item.own)
+        positions[row, start:front] = torch.arange(shared, length)
         segments[row, start:front] = 0
         column = front
         for number, continuation in enumerate(item.continuations, start=1):
@@ -155,8 +204,8 @@ def _score_rows(loaded: LoadedModel, items: list[_Item], adapter: str | None) ->
         _fill_in(items, [], [], [])
         return
     alone = len(items) == 1 and len(items[0].continuations) == 1
-    mask = None if alone else _mask(segments[:, : columns[-1] + 1], loaded.dtype)
-    logits = _logits(loaded, ids, positions, mask, columns, adapter)
+    mask = None if alone else _mask(segments[:, : columns[-1] + 1], shared, loaded.dtype)
+    logits = _logits(loaded, ids, positions, mask, columns, adapter, prefix)
     place = {column: index for index, column in enumerate(columns)}
     picked = logits[[row for row, _, _ in wanted], [place[column] for _, column, _ in wanted]]
     logprobs = torch.log_softmax(picked.float(), dim=-1)
@@ -202,14 +251,15 @@ def _fill_in(
             at = end
 
 
-def _mask(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What each column may see, to be added to attention scores: (rows, 1, columns, columns)."""
+def _mask(segments: torch.Tensor, shared: int, dtype: torch.dtype) -> torch.Tensor:
+    """What each column may see, to be added to attention scores: (rows, 1, columns, shared + columns)."""
     width = segments.shape[1]
     causal = torch.ones(width, width, dtype=torch.bool).tril()
     visible = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])
     allowed = (visible & causal) | torch.eye(width, dtype=torch.bool)
-    mask = torch.zeros(len(segments), 1, width, width, dtype=dtype)
-    return mask.masked_fill_(~allowed[:, None], torch.finfo(dtype).min)
+    mask = torch.zeros(len(segments), 1, width, shared + width, dtype=dtype)
+    mask[..., shared:].masked_fill_(~allowed[:, None], torch.finfo(dtype).min)
+    return mask
 
 
 def _logits(
@@ -219,6 +269,7 @@ def _logits(
     mask: torch.Tensor | None,
     columns: list[int],
     adapter: str | None,
+    prefix: Any,
 ) -> torch.Tensor:
     """Logits of shape (rows, columns, vocabulary) at the given columns."""
     last = columns[-1] + 1  # what follows the last scored column is read by nobody
@@ -229,7 +280,8 @@ def _logits(
         input_ids=ids[:, :last].to(device),
         attention_mask=mask.to(device) if mask is not None else None,
         position_ids=positions[:, :last].to(device),
-        use_cache=False,
+        past_key_values=repeated(prefix, len(ids), last) if prefix is not None else None,
+        use_cache=prefix is not None,
         **({"logits_to_keep": keep} if loaded.trims_logits else {}),
     )
     logits: torch.Tensor = output.logits

@@ -213,7 +213,7 @@ def _bits(config: Mapping[str, Any]) -> int | None:
     bits = settings.get("bits") or settings.get("w_bit")
     if bits is None:
         groups = settings.get("config_groups")
-        first = next(iter(groups.values()), {}) if isinstance(groups, Mapping) else {}
+        first: Mapping[str, Any] = next(iter(groups.values()), {}) if isinstance(groups, Mapping) else {}
         bits = (first.get("weights") or {}).get("num_bits")
     return bits if isinstance(bits, int) and bits > 0 else None
 

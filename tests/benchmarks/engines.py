@@ -113,7 +113,8 @@ def decoding(folder: Path, cache: Path, tokens: int, rounds: int) -> dict[str, A
 
 
 def scoring(folder: Path, items: int, rounds: int) -> dict[str, Any]:
-    """Multiple choice (four choices) against lm-eval's HFLM in float32 on one thread: its CPU time over ours."""
+    """Multiple choice (four choices) against lm-eval's HFLM in float32 on one thread: its CPU time over ours. The
+    contexts of `few_shot_letters` begin with the same three examples, the others share nothing."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
@@ -142,15 +143,28 @@ def scoring(folder: Path, items: int, rounds: int) -> dict[str, Any]:
         ]
         return [logprob for logprob, _ in theirs.loglikelihood(requests, disable_tqdm=True)]
 
-    result: dict[str, Any] = {"items": items}
-    for name, low, high in (("single_token", 1, 1), ("several_tokens", 4, 12)):
-        cases = [
-            ScoreRequest(
-                text="".join(rng.choices(words, k=rng.randint(40, 140))).strip(),
-                continuations=tuple("".join(rng.choices(words, k=rng.randint(low, high))) for _ in range(4)),
-            )
+    def text(low: int, high: int) -> str:
+        return "".join(rng.choices(words, k=rng.randint(low, high)))
+
+    def choices(low: int, high: int) -> list[ScoreRequest]:
+        return [
+            ScoreRequest(text=text(40, 140).strip(), continuations=tuple(text(low, high) for _ in range(4)))
             for _ in range(items)
         ]
+
+    def question() -> str:
+        return text(15, 50).strip() + "".join(f"\n{letter}.{text(4, 4)}" for letter in "ABCD") + "\nAnswer:"
+
+    examples = "".join(f"{question()} {letter}\n\n" for letter in "CAD")
+    few_shot = [
+        ScoreRequest(text=examples + question(), continuations=(" A", " B", " C", " D")) for _ in range(items)
+    ]
+    result: dict[str, Any] = {"items": items}
+    for name, cases in (
+        ("single_token", choices(1, 1)),
+        ("several_tokens", choices(4, 12)),
+        ("few_shot_letters", few_shot),
+    ):
         spent: dict[str, list[float]] = {"ours": [], "hflm": []}
         scores: dict[str, list[float]] = {}
         for _ in range(rounds):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from arena.engines.base import EngineRejected, OverContext, ScoreRequest
 from arena.engines.local import LocalEngine
 from arena.engines.local_model import LoadedModel, load
+from arena.engines.local_prefixes import clusters
 from arena.engines.local_score import score_batch, scoring_job
 from arena.engines.pool import EnginePool
 from arena.engines.protocol import ScoreMany, WorkerConfig
@@ -65,7 +67,12 @@ def test_scores_equal_lm_evals(loaded: LoadedModel) -> None:
             assert greedy == expected_greedy
 
 
-def test_choices_of_several_tokens_cost_less_than_half_of_lm_evals(loaded: LoadedModel) -> None:
+@pytest.mark.parametrize(
+    ("own", "tokens", "least"), [(60, 6, 2.0), (8, 1, 2.0)], ids=["several tokens", "few-shot letters"]
+)
+def test_choices_cost_less_than_half_of_lm_evals(
+    loaded: LoadedModel, own: int, tokens: int, least: float
+) -> None:
     rng = random.Random(0)
     words = [
         "time",
@@ -85,13 +92,37 @@ def test_choices_of_several_tokens_cost_less_than_half_of_lm_evals(loaded: Loade
     def text(count: int) -> str:
         return " ".join(rng.choices(words, k=count))
 
-    cases = [(text(80), tuple(f" {text(6)}" for _ in range(4))) for _ in range(6)]
+    examples = text(60) + "\n" if tokens == 1 else ""
+    cases = [
+        (examples + text(own), tuple(f" {word if tokens == 1 else text(tokens)}" for word in words[:4]))
+        for _ in range(6)
+    ]
     began = time.process_time()
     mine = ours(loaded, cases)
     middle = time.process_time()
     theirs = hflm(loaded, cases)
-    assert (middle - began) * 2 < time.process_time() - middle
-    assert mine[0][0][0] == pytest.approx(theirs[0][0][0], abs=1e-4)
+    assert (middle - began) * least < time.process_time() - middle
+    for (logprob, greedy), (expected, expected_greedy) in zip(chain(*mine), chain(*theirs), strict=True):
+        assert logprob == pytest.approx(expected, abs=1e-4)
+        assert greedy == expected_greedy
+
+
+def test_clusters_save_most_and_hold_everything() -> None:
+    def sequence(*parts: tuple[int, int]) -> list[int]:
+        return [token for token, count in parts for _ in range(count)]
+
+    one = [sequence((1, 100), (i, 5)) for i in (7, 8, 9)]
+    two = [sequence((1, 50), (2, 80), (i, 5)) for i in (7, 8)]
+    lonely = [sequence((5, 200)), sequence((6, 40)), []]
+    mixed = [lonely[0], one[0], two[0], lonely[1], one[1], two[1], one[2], lonely[2]]
+    assert sorted((sorted(members), shared) for members, shared in clusters(mixed)) == [
+        ([0, 3, 7], 0),
+        ([1, 4, 6], 100),
+        ([2, 5], 130),
+    ]
+    assert clusters([]) == []
+    assert clusters([[1] * 20, [1] * 20]) == [([0, 1], 0)]  # 20 tokens are not worth it
+    assert clusters([[1] * 90] * 3) == [([0, 1, 2], 90)]
 
 
 def test_batches_and_their_order_change_nothing(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
