@@ -16,13 +16,14 @@ from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFaile
 from arena.cli._models import open_models
 from arena.cli._train_recipes import Changes, Job, bring_in, job_of, recipe_of
 from arena.cli.train_estimate import estimate
+from arena.cli.train_export import export
+from arena.cli.train_merge import merge
 
 if TYPE_CHECKING:
     from results.store import Store
     from results.store.jobs import StoredJob
 
 app = typer.Typer(no_args_is_help=True, help="Training: recipes, the queue, and what came out.")
-app.command()(estimate)
 
 
 @app.command()
@@ -172,27 +173,6 @@ def presets() -> None:
     output.print(table)
 
 
-@app.command()
-def export(
-    job: Job,
-    out: Annotated[Path, typer.Option("--out", help="A zip file to be written.")],
-    data: DataDir = DEFAULT_DATA,
-) -> None:
-    """Write all that a training left (weights or adapter, recipe, figures, log, card) to one zip file."""
-    from trainers.artifacts import zip_artifact
-
-    if out.suffix != ".zip":
-        raise BadInput(f"--out {out}: name a file that ends in .zip")
-    with open_models(data) as store:
-        found = job_of(store, job)
-    artifact = found.result.get("artifact")
-    if artifact is None or not Path(artifact).is_dir():
-        raise BadInput(f"{found.name} is {found.state} and has left no artifact yet")
-    with console.status("Packing"):
-        zip_artifact(Path(artifact), out)
-    output.print(f"{out} ({out.stat().st_size / 2**20:.1f} MiB)", highlight=False)
-
-
 def _advance(store: Store) -> list[StoredJob]:
     from trainers.jobs import advance
 
@@ -291,3 +271,7 @@ def _steps(progress: dict[str, Any]) -> str:
 
 def _figure(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, int | float) else ""
+
+
+for command in (estimate, export, merge):
+    app.command()(command)

@@ -1,0 +1,88 @@
+"""`arena train export`: what a training left, as a zip, a merged folder or a GGUF file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.progress import Progress
+
+from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
+from arena.cli._models import open_models
+from arena.cli._train_recipes import Job, job_of
+
+
+def export(
+    job: Job,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A zip file of all that it left.", dir_okay=False)
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", help="A new folder in Hugging Face's layout, an adapter merged.", file_okay=False
+        ),
+    ] = None,
+    gguf: Annotated[
+        Path | None, typer.Option(help="A GGUF file (Llama, Mistral, Qwen 2/3, Gemma 2/3).", dir_okay=False)
+    ] = None,
+    gguf_type: Annotated[
+        Literal["f32", "f16", "bf16", "q8_0"], typer.Option(help="Numbers of the GGUF file.")
+    ] = "f16",
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Take what a training left elsewhere: --out a zip, --to a merged folder, --gguf a GGUF file (or several).
+
+    A merged folder is offered only where its logits agree with those of base and adapter, a GGUF file only where it
+    gives the folder's logits and token ids when it is loaded again.
+    """
+    from arena.engines.base import EngineRejected, EngineUnavailable
+    from arena.engines.weight_files import BrokenWeights
+    from trainers.artifacts import zip_artifact
+    from trainers.export import CannotExport, artifact_of, export_folder, export_job_gguf
+    from trainers.export_gguf import NoFloats
+
+    if out is None and to is None and gguf is None:
+        raise BadInput("say what to write: --out FILE.zip, --to FOLDER or --gguf FILE.gguf")
+    if out is not None and out.suffix != ".zip":
+        raise BadInput(f"--out {out}: name a file that ends in .zip")
+    if gguf is not None and gguf.suffix != ".gguf":
+        raise BadInput(f"--gguf {gguf}: name a file that ends in .gguf")
+    with open_models(data) as store:
+        found = job_of(store, job)
+    told: dict[str, Any] = {}
+    try:
+        if out is not None:
+            with console.status("Packing"):
+                zip_artifact(artifact_of(found), out)
+            told["zip"] = {"file": str(out), "bytes": out.stat().st_size}
+        if to is not None:
+            with console.status("Merging, and comparing logits"):
+                told["folder"] = export_folder(found, data, to.expanduser().absolute()).model_dump(
+                    mode="json"
+                )
+        if gguf is not None:
+            with Progress(console=console, disable=not console.is_terminal) as progress:
+                task = progress.add_task("Writing tensors, then loading them again", total=None)
+                written = export_job_gguf(
+                    found, data, gguf.expanduser().absolute(), gguf_type,
+                    on_tensor=lambda done, of: progress.update(task, completed=done, total=of + 1),
+                )  # fmt: skip
+            told["gguf"] = written.model_dump(mode="json")
+    except (CannotExport, EngineRejected, NoFloats, FileExistsError) as error:
+        raise BadInput(str(error)) from None
+    except (EngineUnavailable, BrokenWeights, OSError) as error:
+        raise WorkFailed(str(error)) from None
+    if as_json:
+        print_json(told)
+        return
+    for what in told.values():
+        size = f" ({what['bytes'] / 2**20:.1f} MiB)" if "bytes" in what else ""
+        output.print(f"{what.get('file') or what['folder']}{size}", highlight=False)
+        if what.get("difference") is not None:
+            console.print(
+                f"a logit moved by {what['difference']:.2g} at most (the largest is {what['largest_logit']:.3g})",
+                highlight=False,
+            )

@@ -1,0 +1,205 @@
+"""Exports and arithmetic: merged folders, GGUF files that load again, adapters mixed, models subtracted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from arena.engines.base import EngineRejected
+from arena.engines.spec import ModelSpec
+from arena.roster import enter, find
+from results.ids import new_id
+from results.store import Store
+from results.store.jobs import JobRecord, StoredJob
+from trainers._tensors import NoFloats, in_dtype, stored_tensors
+from trainers.arithmetic import Term, combine, enter_combined
+from trainers.export import CannotExport, export_folder
+from trainers.export_gguf import export_gguf
+from trainers.methods.training import train
+from trainers.plan import TrainingPlan
+
+Plan = Callable[..., TrainingPlan]
+IDS = torch.tensor([[5, 6, 7, 8, 9]])
+
+
+def logits(folder: Path | str) -> torch.Tensor:
+    with torch.inference_mode():
+        found: torch.Tensor = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(IDS).logits
+        return found
+
+
+def trained(plan: TrainingPlan, folder: Path) -> tuple[dict[str, Any], StoredJob]:
+    folder.mkdir(parents=True)
+    result = train(plan, folder.parent / "data", folder, lambda told: None)
+    record = JobRecord(id=new_id(), name=plan.recipe.name, recipe=plan.model_dump(mode="json"))
+    job = StoredJob(
+        **record.model_dump(), state="done", cancel_asked=False, pid=None, process_start=None, attempt=1, progress={},
+        result=result, error_kind=None, error=None, started_at=None, finished_at=None,
+    )  # fmt: skip
+    return result, job
+
+
+@pytest.fixture
+def adapter(plan_for: Plan, tmp_path: Path) -> tuple[dict[str, Any], StoredJob]:
+    return trained(plan_for(lora={"rank": 4}), tmp_path / "job")
+
+
+def with_adapter(base: Path, adapter: str, factor: float = 1.0) -> torch.Tensor:
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter
+    )
+    for module in model.modules():
+        if isinstance(getattr(module, "scaling", None), dict):
+            module.scaling = {name: value * factor for name, value in module.scaling.items()}
+    with torch.inference_mode():
+        found: torch.Tensor = model(IDS).logits
+        return found
+
+
+def test_an_adapter_becomes_a_folder_that_stands_alone(
+    adapter: tuple[dict[str, Any], StoredJob], tmp_path: Path, tiny_model: Path
+) -> None:
+    result, job = adapter
+    out = export_folder(job, tmp_path / "data", tmp_path / "merged")
+    assert out.merged
+    assert out.difference is not None
+    assert torch.allclose(logits(out.folder), with_adapter(tiny_model, result["artifact"]), atol=1e-5)
+    assert "apache-2.0" in (out.folder / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(CannotExport, match="not empty"):
+        export_folder(job, tmp_path / "data", out.folder)
+    broken = Path(result["artifact"]) / "adapter_model.safetensors"
+    tensors = stored_tensors(Path(result["artifact"]))
+    raw = bytearray(broken.read_bytes())
+    first = next(iter(tensors.values()))
+    raw[first.start : first.start + 4] = np.float32(np.nan).tobytes()
+    broken.write_bytes(raw)
+    with pytest.raises(EngineRejected):
+        export_folder(job, tmp_path / "data", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def tiny(folder: Path, tokenizer: Path, kind: str) -> Path:
+    from transformers import (
+        Gemma3ForCausalLM,
+        Gemma3TextConfig,
+        LlamaConfig,
+        LlamaForCausalLM,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+        Qwen3Config,
+        Qwen3ForCausalLM,
+    )
+
+    fast = AutoTokenizer.from_pretrained(tokenizer)
+    sizes: dict[str, Any] = {
+        "vocab_size": len(fast), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
+        "bos_token_id": None, "eos_token_id": fast.eos_token_id, "pad_token_id": fast.pad_token_id,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model: Any
+    if kind == "llama":
+        model = LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=False))
+    elif kind == "qwen2":
+        model = Qwen2ForCausalLM(Qwen2Config(**sizes, tie_word_embeddings=True))
+    elif kind == "qwen3":
+        model = Qwen3ForCausalLM(Qwen3Config(**sizes, head_dim=128, tie_word_embeddings=True))
+    else:
+        model = Gemma3ForCausalLM(Gemma3TextConfig(**sizes, head_dim=32))
+    for parameter in model.parameters():
+        # Norms and biases begin at one and zero, which would hide what is mixed up.
+        torch.nn.init.normal_(parameter, mean=0.1, std=0.2)
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"), [("llama", "f16"), ("qwen2", "q8_0"), ("qwen3", "f32"), ("gemma3", "bf16")]
+)
+def test_gguf_files_hold_the_same_model(model: str, kind: Any, tmp_path: Path, tiny_model: Path) -> None:
+    folder = tiny(tmp_path / model, tiny_model, model)
+    out = export_gguf(folder, tmp_path / f"{model}.gguf", kind)
+    assert out.file.is_file()
+    assert out.difference <= 0.08 * out.largest_logit
+    with pytest.raises(FileExistsError):
+        export_gguf(folder, out.file)
+
+
+def test_gguf_refuses_by_name_and_keeps_no_wrong_file(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny(tmp_path / "other", tiny_model, "llama")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "mamba"}))
+    with pytest.raises(CannotExport, match="architecture mamba is not written"):
+        export_gguf(folder, tmp_path / "x.gguf")
+    (folder / "config.json").write_text(
+        json.dumps({**config, "rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}})
+    )
+    with pytest.raises(CannotExport, match="rope scaling 'llama3'"):
+        export_gguf(folder, tmp_path / "x.gguf")
+    # Queries left as they are: the file loads, and is not the same model.
+    (folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("trainers.export_gguf._permuted", lambda values, heads: values)
+    with pytest.raises(CannotExport, match="logits differ"):
+        export_gguf(folder, tmp_path / "x.gguf", "f32")
+    assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_adapters_are_mixed_and_models_subtracted(
+    adapter: tuple[dict[str, Any], StoredJob], store: Store, tmp_path: Path, tiny_model: Path
+) -> None:
+    result, job = adapter
+    half = combine(
+        Term(tiny_model, 1.0), [Term(tiny_model, 0.5, Path(result["artifact"]), True)], tmp_path / "half"
+    )
+    assert torch.allclose(logits(half), with_adapter(tiny_model, result["artifact"], 0.5), atol=1e-5)
+    # chat vector: base + (tuned - base) is the tuned model
+    tuned = export_folder(job, tmp_path / "data", tmp_path / "tuned").folder
+    back = combine(Term(tiny_model, 1.0), [Term(tuned, 1.0), Term(tiny_model, -1.0)], tmp_path / "back")
+    assert torch.allclose(logits(back), logits(tuned), atol=1e-5)
+
+    entered = enter(
+        store,
+        ModelSpec(
+            name="student",
+            source=str(tiny_model),
+            adapter=result["artifact"],
+            licence="mit",
+            data_licences=("cc0-1.0",),
+        ),
+        store.data_dir,
+    )
+    made = enter_combined(store, "mixture", find(store, "tiny"), adapters=[(entered, 0.5)])
+    assert torch.equal(logits(made.spec.source), logits(half))
+    assert made.spec.parent == "tiny@1"
+    assert made.spec.note == "tiny@1 + 0.5 x student@1 (adapter)"
+    assert set(made.spec.data_licences) == {"cc0-1.0", "mit"}
+
+
+def test_arithmetic_refuses_what_does_not_fit(tmp_path: Path, tiny_model: Path) -> None:
+    other = tiny(tmp_path / "llama", tiny_model, "llama")
+    with pytest.raises(NoFloats, match="of one architecture"):
+        combine(Term(tiny_model, 1.0), [Term(other, 1.0)], tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    assert not list(tmp_path.glob(".making*"))
+
+
+def test_bfloat16_is_rounded_as_torch_does() -> None:
+    values = np.random.default_rng(0).normal(size=10_000).astype(np.float32)
+    values[:3] = (np.inf, -np.inf, np.nan)
+    expected = torch.from_numpy(values).to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
+    found = in_dtype(values, "BF16")
+    assert np.array_equal(found[3:], expected[3:])
+    assert np.array_equal(found[:2], expected[:2])
+    assert np.isnan((found.astype(np.uint32) << 16).view(np.float32)[2])
