@@ -42,8 +42,9 @@ def build(context: PageContext) -> None:
             for each, values in CHOICES.items()
         }  # fmt: skip
     status = gr.HTML(elem_id="status", padding=False)
-    actions = lay_out_actions()
     shown = gr.HTML(elem_id="models", padding=False)
+    actions = lay_out_actions()
+    rest = gr.HTML(elem_id="model-details", padding=False)
     form = lay_out_form()
     filters = [name, *lists.values()]
 
@@ -56,8 +57,8 @@ def build(context: PageContext) -> None:
         }
         try:
             page |= actions.updates(context, viewer, chosen)
-            page[shown] = (
-                details_html(context, viewer, chosen) if chosen else cards_html(context, viewer, asked)
+            page[shown], page[rest] = (
+                details_html(context, viewer, chosen) if chosen else (cards_html(context, viewer, asked), "")
             )
         except ConfigError as error:
             page[shown] = alert(str(error) if viewer.operator else text(viewer.locale, "models.unknown"))
@@ -86,7 +87,7 @@ def build(context: PageContext) -> None:
         """The page again: a filter was set, or something was done."""
         return await asyncio.to_thread(refreshed, request, chosen, *asked)
 
-    outputs = [reference, filters_row, *lists.values(), shown, form.panel, *actions.outputs]
+    outputs = [reference, filters_row, *lists.values(), shown, rest, form.panel, *actions.outputs]
     options: dict[str, Any] = {
         "concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private",
     }  # fmt: skip
@@ -94,7 +95,7 @@ def build(context: PageContext) -> None:
     assert root is not None
     root.load(arrive, None, outputs, **options)
     gr.on(
-        [each.input for each in filters],
+        [name.change, *(each.input for each in lists.values())],
         show,
         [reference, *filters],
         outputs,

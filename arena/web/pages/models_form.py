@@ -28,12 +28,11 @@ TEXTS = (
     "api_key_env",
 )  # fmt: skip
 LISTS = ("data_licences", "tags")
-NUMBERS = {
-    "temperature": False, "top_p": False, "top_k": True, "min_p": False, "repetition_penalty": False,
-    "max_tokens": True, "context_length": True,
-}  # fmt: skip
+NUMBERS = (
+    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "context_length",
+)  # fmt: skip
 LONG = ("system_prompt", "few_shot")
-SAMPLING = tuple(NUMBERS)[:-1]
+SAMPLING = NUMBERS[:-1]
 EVERY = 1.0
 
 
@@ -97,11 +96,10 @@ def lay_out_form() -> Form:
                     max_length=20_000,
                 )  # fmt: skip
             with gr.Row():
-                for name, whole in NUMBERS.items():
-                    fields[name] = gr.Number(
-                        None, label=i18n(f"models.add.{name}"), placeholder=i18n("playground.default"),
-                        precision=0 if whole else None, step=1 if whole else 0.05, elem_id=f"add-{name}",
-                        min_width=140,
+                for name in NUMBERS:
+                    fields[name] = gr.Textbox(
+                        label=i18n(f"models.add.{name}"), placeholder=i18n("playground.default"),
+                        elem_id=f"add-{name}", max_length=20, min_width=140,
                     )  # fmt: skip
         fields["check"] = gr.Checkbox(True, label=i18n("models.add.check"), elem_id="add-check")
         with gr.Row(elem_classes="buttons"):
@@ -173,15 +171,16 @@ def spec_fields(told: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     fields: dict[str, Any] = {name: str(told[name] or "").strip() or None for name in TEXTS}
     for name in LISTS:
         fields[name] = _words(fields[name])
-    for name in ("quantisation", "endpoint", "prompt_format", "system_prompt"):
+    # Numbers stay words: the spec reads them, and names the field of one that is none.
+    for name in ("quantisation", "endpoint", "prompt_format", "system_prompt", *NUMBERS):
         fields[name] = str(told[name] or "").strip() or None
-    fields["context_length"] = told["context_length"]
+    sampling = {name: fields.pop(name) for name in SAMPLING}
     examples = str(told["few_shot"] or "").strip()
     if examples:
         suffix = ".json" if examples.startswith("[") else ".jsonl" if examples.startswith("{") else ".yaml"
         fields["few_shot"] = parse_examples(examples, "few-shot", suffix)
     fields["source"] = fields["source"] or ""
-    return fields, {name: told[name] for name in SAMPLING if told[name] is not None}
+    return fields, {name: value for name, value in sampling.items() if value is not None}
 
 
 def _words(given: str | None) -> Sequence[str] | None:

@@ -122,14 +122,16 @@ def cards_html(context: PageContext, viewer: Viewer, filters: Filters) -> str:
     )
 
 
-def details_html(context: PageContext, viewer: Viewer, reference: str) -> str:
-    """One model in full, with what its prompts look like. Raises UnknownModel and StoreError."""
+def details_html(context: PageContext, viewer: Viewer, reference: str) -> tuple[str, str]:
+    """One model in full, with what its prompts look like: its head, and all the rest. Raises UnknownModel and
+    StoreError."""
     found = details(context.store, reference)
     spec = ModelSpec.model_validate(found.spec) if "source" in found.spec else None
-    return _render(
+    card = _known(context, viewer).card(found.overview)
+    return _render("models_head.html", viewer, card=card), _render(
         "models_details.html",
         viewer,
-        card=_known(context, viewer).card(found.overview),
+        card=card,
         found=found,
         links_up=list(reversed(found.lineage)),
         versions=[
