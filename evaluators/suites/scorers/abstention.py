@@ -43,6 +43,8 @@ _REFUSES = re.compile(
     | \bI(?:'m|\s+am)\s+(?:not\s+able|unable|not\s+going|not\s+comfortable|not\s+willing|prohibited|not\s+allowed|
         not\s+programmed|not\s+designed)\b
     | \b(?:must|have\s+to|need\s+to|will\s+have\s+to)\s+(?:respectfully\s+)?(?:decline|refuse)\b
+    | \b(?:not|isn't)\s+something\s+(?:that\s+)?(?:I|we)\s+can\s+(?:help|assist|do|provide|support)\b
+    | (?:도와|알려|가르쳐|안내해|제공해)\s*(?:드리지|주지)\s*않(?!았|고\s*있)
     | \bI\s+(?:decline|refuse)\b | \bagainst\s+(?:my|the|our)\s+(?:guidelines|policy|policies|programming|principles)
     | \b(?:cannot|can't)\s+(?:and\s+will\s+not|in\s+good\s+conscience)
     | (?:도와|알려|답해|답변해|제공해|설명해|작성해|안내해|말씀해|말해|가르쳐|써)\s*
