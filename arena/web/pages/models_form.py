@@ -33,6 +33,8 @@ NUMBERS = (
 )  # fmt: skip
 LONG = ("system_prompt", "few_shot")
 SAMPLING = NUMBERS[:-1]
+CHOICES = ("quantisation", "prompt_format", "endpoint")
+FIELD_NAMES = (*TEXTS, *CHOICES, *LONG, *NUMBERS, "check")
 EVERY = 1.0
 
 
@@ -172,7 +174,7 @@ def spec_fields(told: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for name in LISTS:
         fields[name] = _words(fields[name])
     # Numbers stay words: the spec reads them, and names the field of one that is none.
-    for name in ("quantisation", "endpoint", "prompt_format", "system_prompt", *NUMBERS):
+    for name in (*CHOICES, "system_prompt", *NUMBERS):
         fields[name] = str(told[name] or "").strip() or None
     sampling = {name: fields.pop(name) for name in SAMPLING}
     examples = str(told["few_shot"] or "").strip()
