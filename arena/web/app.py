@@ -22,12 +22,14 @@ from arena.web._frame import Page, PageContext, header, static_text, theme
 from arena.web._i18n import i18n
 from arena.web._middleware import FrameMiddleware
 from arena.web.operators import Operators
-from arena.web.pages import battle, datasets, leaderboard, models, monitoring, playground
+from arena.web.pages import battle, benchmarks, datasets, judge, leaderboard, models, monitoring, playground
 
 PAGES: tuple[Page, ...] = (
     battle.PAGE,
     leaderboard.PAGE,
     playground.PAGE,
+    benchmarks.PAGE,
+    judge.PAGE,
     models.PAGE,
     monitoring.PAGE,
     datasets.PAGE,
@@ -50,6 +52,7 @@ def create_app(
         await asyncio.to_thread(language_of, "warm")
         on_start()
         yield
+        await context.works.close()
         await context.battles.close()
 
     # FastAPI's /docs would fetch its scripts from a CDN.

@@ -1,0 +1,136 @@
+"""What the Benchmarks page shows: HTML of work, results, comparisons, samples and suites."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arena.web._templates import render
+from arena.web._work import Work
+from evaluators.suites.comparing import Comparison, Side
+from evaluators.suites.definition import Suite
+from evaluators.suites.side_by_side import SamplePair, asked
+
+PAGE_SIZE = 10
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One item as it is laid out."""
+
+    pair: SamplePair
+    messages: list[tuple[str, str]]
+    expected: str
+
+
+def work_html(locale: str, work: Work | None, error: str = "") -> str:
+    """Long work with its progress and the time left; `error` says why something was not begun."""
+    return render(
+        "work.html", locale, work=work, error=error, left=_left(work), took=_time(work and work.seconds)
+    )
+
+
+def problem_html(locale: str, message: str) -> str:
+    """What went wrong, for people."""
+    return render("work.html", locale, work=None, error=message, left="", took="")
+
+
+def results_html(locale: str, summary: dict[str, Any] | None) -> str:
+    """A run's results with their standard errors; `summary` is `run_summary`'s."""
+    if summary is None:
+        return render("benchmarks_none.html", locale)
+    rows = _by_metric(summary["results"])
+    languages = sorted({row["language"] for row in summary["results"] if row["language"]})
+    return render(
+        "benchmarks_results.html", locale, run=summary, rows=rows, languages=languages, estimate=_estimate,
+        missing=[row for row in summary["results"] if row["is_score"] and not row["language"] and row["errors"]],
+    )  # fmt: skip
+
+
+def comparison_html(locale: str, found: Comparison) -> str:
+    """Two sides compared, with better, worse or inconclusive said for each suite."""
+    return render("benchmarks_compare.html", locale, found=found)
+
+
+def samples_html(
+    locale: str, pairs: Sequence[SamplePair], page: int, suite: Suite | None, a: Side, b: Side | None
+) -> str:
+    """One page of samples, the answers of both sides beside each other."""
+    begin = page * PAGE_SIZE
+    shown = []
+    for pair in pairs[begin : begin + PAGE_SIZE]:
+        messages, expected = asked(suite, pair) if suite is not None else ([], None)
+        shown.append(Shown(pair, messages, _text(expected)))
+    sides = [side.label for side in (a, b) if side is not None]
+    return render(
+        "benchmarks_samples.html", locale, shown=shown, sides=sides, total=len(pairs), begin=begin,
+        end=min(begin + PAGE_SIZE, len(pairs)), json=_json,
+    )  # fmt: skip
+
+
+def suites_html(locale: str, suites: Sequence[Suite], broken: dict[str, str]) -> str:
+    """All suites with their items, languages, scorer and licence; those that cannot be run with the reason."""
+    rows = [
+        {
+            "suite": suite,
+            "title": _in(locale, suite.definition.title) or suite.name,
+            "description": _in(locale, suite.definition.description),
+            "languages": {
+                language: sum(item.language == language for item in suite.items)
+                for language in suite.languages
+            },
+        }
+        for suite in suites
+    ]
+    return render("benchmarks_suites.html", locale, rows=rows, broken=broken)
+
+
+def _by_metric(results: Sequence[Row]) -> list[dict[str, Any]]:
+    """One row a suite, model and metric, a suite's score first, with the estimates by language ('' for all)."""
+    found: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in sorted(results, key=lambda row: (row["suite"], row["model"], not row["is_score"])):
+        found.setdefault((row["suite"], row["model"], row["metric"]), {})[row["language"]] = row
+    return [
+        {"suite": suite, "model": model, "metric": metric, "by": by, "is_score": by[""]["is_score"]}
+        for (suite, model, metric), by in found.items()
+        if "" in by
+    ]
+
+
+def _estimate(row: Row | None) -> str:
+    if row is None or row["value"] is None:
+        return "–"
+    if row["stderr"] is None:
+        return f"{row['value']:.3f}"
+    return f"{row['value']:.3f} ± {row['stderr']:.3f}"
+
+
+def _left(work: Work | None) -> str:
+    return _time(work.left) if work is not None and work.running else ""
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def _in(locale: str, words: Any) -> str:
+    if isinstance(words, dict):
+        return str(words.get(locale) or words.get("en") or next(iter(words.values()), ""))
+    return str(words or "")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1, default=str)
