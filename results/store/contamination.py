@@ -225,8 +225,8 @@ def _record_probes(tx: Transaction, payload: _Probes) -> None:
     for probe in payload.probes:
         tx.write(
             "INSERT INTO model_probes (id, version_key, suite, item, item_hash, probe, value, control, flagged, "
-            "detail, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value, "
-            "control = excluded.control, flagged = excluded.flagged, detail = excluded.detail, "
+            "detail, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "value = excluded.value, control = excluded.control, flagged = excluded.flagged, detail = excluded.detail, "
             "created_at = excluded.created_at",
             probe.id, probe.version_key, probe.suite, probe.item, probe.item_hash, probe.probe, probe.value,
             probe.control, probe.flagged, json.dumps(probe.detail, ensure_ascii=False), probe.created_at,
