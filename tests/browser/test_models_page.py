@@ -98,8 +98,10 @@ def test_one_model_in_full_and_aliases(page: Page, arena: Arena) -> None:
         set_alias(store, "champion", find(store, "누리-base").version.version_key)
     page.locator("#do-alias_back").click()
     expect(page.locator("#status")).to_contain_text("champion stands for chat@1 now.")
-    visit(page, arena, "?model=nothing")
+    page.goto(f"{arena.url}models?model=nothing")
     expect(page.get_by_role("alert")).to_contain_text("there is no model 'nothing'")
+    page.get_by_role("link", name="All models").click()
+    expect(page.locator(".card").first).to_be_visible()
 
 
 def test_a_model_is_added_after_a_check_edited_and_taken_off_again(
@@ -117,7 +119,7 @@ def test_a_model_is_added_after_a_check_edited_and_taken_off_again(
     add(f"openai:absent@{scripted_server}/none", "new")
     expect(page.locator("#status .bad")).to_be_visible(timeout=60_000)
     expect(page.locator(".card")).to_have_count(before)
-    add(f"openai:korean:added@{scripted_server}/v1", "<img src=x>새 모델")
+    add(f"openai:korean:listed@{scripted_server}/v1", "<img src=x>새 모델")
     expect(page.locator("#status .good")).to_contain_text(
         "takes part now. Its first answer: 대한민국의", timeout=60_000
     )

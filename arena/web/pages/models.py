@@ -13,7 +13,7 @@ from arena.web._frame import Page, PageContext, static_text
 from arena.web._i18n import i18n, text
 from arena.web.pages.models_form import lay_out_form
 from arena.web.pages.models_operator import lay_out_actions
-from arena.web.pages.models_views import PATH, Filters, cards_html, details_html
+from arena.web.pages.models_views import PATH, Filters, address, cards_html, details_html
 from arena.web.viewers import Viewer, viewer_of
 from results.store import StoreError
 
@@ -61,9 +61,10 @@ def build(context: PageContext) -> None:
                 details_html(context, viewer, chosen) if chosen else (cards_html(context, viewer, asked), "")
             )
         except ConfigError as error:
-            page[shown] = alert(str(error) if viewer.operator else text(viewer.locale, "models.unknown"))
+            page[shown] = _not_there(viewer, str(error))
+            page[rest] = ""
         except StoreError:
-            page[shown] = alert(text(viewer.locale, "error.store"))
+            page[shown] = _alert(text(viewer.locale, "error.store"))
         return page
 
     def refreshed(request: gr.Request, chosen: str, *asked: str) -> Updates:
@@ -109,8 +110,14 @@ def build(context: PageContext) -> None:
         event.then(show, [reference, *filters], outputs, **options)
 
 
-def alert(message: str) -> str:
-    """A message about what cannot be shown."""
+def _not_there(viewer: Viewer, message: str) -> str:
+    """What is known of models is for operators; the way back for everybody."""
+    told = message if viewer.operator else text(viewer.locale, "models.unknown")
+    back = f'<a href="{address()}">← {html.escape(text(viewer.locale, "models.all"))}</a>'
+    return f'<div class="models"><p>{back}</p>{_alert(told)}</div>'
+
+
+def _alert(message: str) -> str:
     return f'<p class="empty" role="alert">{html.escape(message)}</p>'
 
 
