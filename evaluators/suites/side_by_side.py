@@ -82,10 +82,13 @@ def filtered(pairs: Sequence[SamplePair], show: Show) -> list[SamplePair]:
 def asked(suite: Suite, pair: SamplePair) -> tuple[list[tuple[str, str]], Any]:
     """What the item asks (role and text of each message) and what it expects (None where that is not one field).
     Empty where the suite has no such item any more, or another one of its name."""
-    item = next((each for each in suite.items if each.id == pair.item and each.digest == pair.item_hash), None)
+    item = next(
+        (each for each in suite.items if each.id == pair.item and each.digest == pair.item_hash), None
+    )
     if item is None:
         return [], None
-    messages = [(each.role, each.content) for each in suite.request(item).ask.conversation.messages]
+    conversation = suite.request(item).ask.conversation
+    messages = [] if conversation is None else [(each.role, each.content) for each in conversation.messages]
     values = item.values
     return messages, next((values[name] for name in ("target", "targets", "answers") if name in values), None)
 
