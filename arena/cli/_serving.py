@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,16 @@ import uvicorn
 from arena.cli._backups import keep_backing_up
 from arena.cli._common import console
 from arena.config import StoreSettings
+from results.store.errors import StoreError
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from arena.api.service import ApiService
+    from arena.roster import Roster
     from results.store import Store
+
+log = logging.getLogger(__name__)
 
 CLOSING_SECONDS = 3
 """How long pages that are open may take to let go; their streams of events have no end of their own."""
@@ -66,6 +73,26 @@ class DrainingServer(uvicorn.Server):
         if not await self._service.drained(seconds):
             console.print("[yellow]Some answers were cut off.[/]")
         self.should_exit = True
+
+
+async def look_after_trainings(store: Store, roster: Roster, every: float = 3.0) -> None:
+    """Start trainings that wait, tell those whose process has died, and let finished models take part, every few
+    seconds until it is cancelled."""
+    from arena.roster import current
+    from trainers.jobs import advance
+
+    known: set[UUID] | None = None
+    while True:
+        try:
+            found = await asyncio.to_thread(advance, store)
+            finished = {job.id for job in found if job.state == "done"}
+            if known is not None and finished != known:
+                roster.update(await asyncio.to_thread(current, store))
+            known = finished
+        except (StoreError, OSError) as error:
+            # The next time may go better, and serving must go on.
+            log.warning("trainings could not be looked after: %s", error)
+        await asyncio.sleep(every)
 
 
 @contextmanager

@@ -117,7 +117,7 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     from arena.api.records import RequestLog
     from arena.api.service import service_of
     from arena.battle import BattleService
-    from arena.cli._serving import DrainingServer, backups_by_schedule
+    from arena.cli._serving import DrainingServer, backups_by_schedule, look_after_trainings
     from arena.engines.observed import ObservedEngine, Telemetry
     from arena.engines.pool import EnginePool
     from arena.matchmaking import policy_from
@@ -133,6 +133,7 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     except StoreError as error:
         raise WorkFailed(str(error)) from None
     pool = await asyncio.to_thread(EnginePool.from_settings, settings, data, store, "`arena serve`")
+    await asyncio.to_thread(pool.share)
     telemetry = Telemetry()
     request_log = RequestLog(data / "logs", settings.log) if settings.log.requests else None
 
@@ -155,11 +156,13 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
         server = DrainingServer(create_app(context, lambda: _announce(settings), service), service)
         serving = asyncio.create_task(server.serve())
         loading = asyncio.create_task(_load(pool, roster, service.readiness))
+        trainings = asyncio.create_task(look_after_trainings(store, roster))
         with backups_by_schedule(store, settings.store):
             await serving
-        loading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await loading
+        for beside in (loading, trainings):
+            beside.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beside
     except (ConfigError, PromptFormatError) as error:
         raise BadInput(str(error)) from None
     except StoreError as error:

@@ -22,7 +22,17 @@ from arena.web._frame import Page, PageContext, header, static_text, theme
 from arena.web._i18n import i18n
 from arena.web._middleware import FrameMiddleware
 from arena.web.operators import Operators
-from arena.web.pages import battle, benchmarks, datasets, judge, leaderboard, models, monitoring, playground
+from arena.web.pages import (
+    battle,
+    benchmarks,
+    datasets,
+    judge,
+    leaderboard,
+    models,
+    monitoring,
+    playground,
+    training,
+)
 
 PAGES: tuple[Page, ...] = (
     battle.PAGE,
@@ -33,6 +43,7 @@ PAGES: tuple[Page, ...] = (
     models.PAGE,
     monitoring.PAGE,
     datasets.PAGE,
+    training.PAGE,
 )
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 LARGEST_UPLOAD = "200mb"
