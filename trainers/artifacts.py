@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from trainers.contamination import card_lines
 from trainers.plan import TrainingPlan
 from trainers.recipes import write_recipe
 
@@ -115,6 +116,7 @@ def model_card(plan: TrainingPlan, result: dict[str, Any]) -> str:
         f"- Data: {data.label} (digest {data.digest[:16]}), {data.row_count:,} rows of which {data.held_out_count:,} "
         f"held out, licence {data.licence or 'unknown'}",
         "- The restrictions of both apply to this model.",
+        *card_lines(result.get("contamination")),
         "",
         "## Training",
         "",

@@ -21,6 +21,7 @@ from results.records import now
 from results.store import Store, StoreError, open_store
 from results.store.jobs import Claim, Ending, Progress, StoredJob, claim_job, end_job, job, tell_progress
 from results.store.ledger import ReservationRefused, ReservationTimedOut, reserve
+from trainers.contamination import contamination_of
 from trainers.jobs import began, concurrent_jobs, job_folder
 from trainers.memory import estimate
 from trainers.plan import TrainingPlan
@@ -63,11 +64,13 @@ def _run(store: Store, data_dir: Path, folder: Path, found: StoredJob) -> Ending
             gpu=need.gpu,
             on_wait=lambda reason: tell({"phase": "waiting", "reason": reason}),
         ):
+            tell({"phase": "checking rows against test suites"})
+            contamination = contamination_of(store, plan, folder)
             tell({"phase": "loading"})
             from trainers.methods.training import Cancelled, train
 
             try:
-                result = train(plan, data_dir, folder, tell)
+                result = train(plan, data_dir, folder, tell, contamination)
             except Cancelled:
                 return ending("cancelled")
         return ending("done", result={**result, **_entered(store, data_dir, plan, result)})

@@ -15,6 +15,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from trainers.artifacts import Artifact, write_artifact
+from trainers.contamination import REASON, Contamination
 from trainers.datasets import LabelledRow, Row, read_rows
 from trainers.methods._arguments import common_arguments
 from trainers.methods._encoding import Encoder
@@ -38,8 +39,11 @@ class Cancelled(Exception):
     """The run was asked to stop, and stopped with a checkpoint."""
 
 
-def train(plan: TrainingPlan, data_dir: Path, folder: Path, tell: Tell) -> dict[str, Any]:
-    """Run a plan in its folder, from the last whole checkpoint where there is one; the figures of the result.
+def train(
+    plan: TrainingPlan, data_dir: Path, folder: Path, tell: Tell, contamination: Contamination | None = None
+) -> dict[str, Any]:
+    """Run a plan in its folder, from the last whole checkpoint where there is one; the figures of the result. Rows
+    that `contamination` refuses are left out of training and of the held-out rows.
 
     The artifact lies in `folder/artifact` when this returns. The same plan gives the same weights, also over a kill
     and a resume, on the same machine with the same number of threads. Raises `CannotTrain`, `Cancelled`.
@@ -56,12 +60,15 @@ def train(plan: TrainingPlan, data_dir: Path, folder: Path, tell: Tell) -> dict[
     log.info("%s of %s parameters are trained", f"{count:,}", f"{total:,}")
     tell({"phase": "encoding"})
     encoder = Encoder(plan, tokenizer, data_dir, labels)
-    train_rows = _encoded(plan, data_dir, encoder, "train")
-    held_out = _encoded(plan, data_dir, encoder, "held_out")
+    train_rows = _encoded(plan, data_dir, encoder, "train", contamination)
+    held_out = _encoded(plan, data_dir, encoder, "held_out", contamination)
     for reason, number in encoder.refused.items():
         log.warning("%d rows left out: %s", number, reason)
     if train_rows is None:
-        raise CannotTrain(f"no row of {plan.dataset.label} can be trained on: {encoder.refused}", "no_rows")
+        hint = "; allow_contaminated takes test items all the same" if REASON in encoder.refused else ""
+        raise CannotTrain(
+            f"no row of {plan.dataset.label} can be trained on: {encoder.refused}{hint}", "no_rows"
+        )
     checkpoint_bytes = count * 12 + (total * 4 if recipe.method == "full" else 0)
     watcher = Watcher(folder, tell, checkpoint_bytes)
     evaluates = held_out is not None and recipe.objective not in SAMPLED
@@ -90,6 +97,7 @@ def train(plan: TrainingPlan, data_dir: Path, folder: Path, tell: Tell) -> dict[
         "trained_parameters": count,
         "rows": len(train_rows),
         "rows_left_out": encoder.refused,
+        "contamination": contamination.told(encoder.refused.get(REASON, 0)) if contamination else None,
         "steps": trainer.state.global_step,
         "seconds": outcome.metrics.get("train_runtime"),
         "tokens": int(trainer.state.num_input_tokens_seen or 0),
@@ -120,7 +128,9 @@ def _labels(plan: TrainingPlan, data_dir: Path) -> tuple[str, ...]:
     return labels
 
 
-def _encoded(plan: TrainingPlan, data_dir: Path, encoder: Encoder, split: Any) -> Dataset | None:
+def _encoded(
+    plan: TrainingPlan, data_dir: Path, encoder: Encoder, split: Any, contamination: Contamination | None
+) -> Dataset | None:
     """Encoded rows of one part; None where there are none. Held-out rows are at most `evaluation.rows`, and of the
     training rows `data_share` by the hash of their prompts."""
     recipe = plan.recipe
@@ -132,8 +142,16 @@ def _encoded(plan: TrainingPlan, data_dir: Path, encoder: Encoder, split: Any) -
         or recipe.data_share == 1
         or int(row.split_key()[:8], 16) < recipe.data_share * 2**32
     )
-    encoded = list(encoder.rows(rows))
+    encoded = list(encoder.rows(_allowed(rows, encoder, contamination)))
     return Dataset.from_list(encoded) if encoded else None
+
+
+def _allowed(rows: Iterator[Row], encoder: Encoder, contamination: Contamination | None) -> Iterator[Row]:
+    for row in rows:
+        if contamination is not None and contamination.refuses(row):
+            encoder.refused[REASON] = encoder.refused.get(REASON, 0) + 1
+        else:
+            yield row
 
 
 def _early_stopping(plan: TrainingPlan, evaluates: bool) -> list[Any]:
