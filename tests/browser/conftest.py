@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from results.interchange import import_votes
+from results.store import open_store
+from tests.trainers.conftest import tiny_model  # noqa: F401
 
 expect.set_options(timeout=20_000)
 
@@ -130,3 +135,29 @@ def scripted_arena(
     yield start
     for arena in started:
         arena.stop()
+
+
+@pytest.fixture(scope="session")
+def training_arena(
+    tiny_model: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Arena]:
+    """An arena whose one model is small and random, with a vote between two others: for datasets and trainings."""
+    data_dir = tmp_path_factory.mktemp("training")
+    (data_dir / "arena.toml").write_text(
+        f'embedded = false\n[[models]]\nname = "tiny"\nsource = "{tiny_model}"\nlicence = "apache-2.0"\n',
+        encoding="utf-8",
+    )
+    asked = {"role": "user", "content": "점심 뭐 먹지?"}
+    said = [[asked, {"role": "assistant", "content": answer}] for answer in ("김치찌개요!", "몰라요")]
+    vote = {
+        "id": "lunch", "model_a": "한빛", "model_b": "누리", "winner": "model_a", "language": "ko",
+        "conversation_a": said[0], "conversation_b": said[1],
+    }  # fmt: skip
+    votes = data_dir / "votes.jsonl"
+    votes.write_text(json.dumps(vote, ensure_ascii=False) + "\n", encoding="utf-8")
+    with open_store(data_dir) as store:
+        import_votes(store, votes)
+    started = start_arena(data_dir)
+    yield started
+    started.stop()

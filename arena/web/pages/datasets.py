@@ -250,7 +250,7 @@ class _Datasets:
             found = versions[labels.index(chosen)] if chosen in labels else versions[-1]
             first = max(1, min(first, found.row_count))
         updates: Updates = {
-            parts["listed"]: list_html(versions, found.label if found else None, locale),
+            parts["listed"]: list_html(self._store, versions, found.label if found else None, locale),
             parts["chosen"]: gr.update(choices=labels[::-1], value=found.label if found else None),
             parts["first"]: first,
             parts["sure"]: gr.update(visible=False),
@@ -259,7 +259,7 @@ class _Datasets:
             return {**updates, parts["detail"]: ""}
         try:
             contestant: Contestant | None = find(self._store, model) if model else None
-            shown = detail_html(self._store.data_dir, found, first, contestant, locale)
+            shown = detail_html(self._store, found, first, contestant, locale)
         except (UnknownModel, MissingRows, EngineError, PromptFormatError) as error:
             shown = problem_html(str(error), locale)
         return {**updates, parts["detail"]: shown}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from arena.roster import Contestant
 from arena.web._i18n import text
@@ -19,26 +19,38 @@ from arena.web.pages.datasets_rows import (
     tokens_of,
 )
 from results.figures import histogram_plot
+from results.store import Store
+from results.store.contamination import contamination_flags, dataset_duplicates, flagged_rows, known_checks
 from results.store.datasets import StoredDataset
 from trainers.datasets import Added, BadRows, Built, Reject
 
 _REJECTS_SHOWN = 50
+_FLAGS_SHOWN = 20
 _ORIGINS = ("file", "source", "shape", "battles", "rows_left_out", "duplicates_left_out")
 
 
-def list_html(versions: Sequence[StoredDataset], chosen: str | None, locale: str) -> str:
-    """The table of dataset versions, the newest first."""
-    return render("datasets_list.html", locale, versions=list(reversed(versions)), chosen=chosen)
+def list_html(store: Store, versions: Sequence[StoredDataset], chosen: str | None, locale: str) -> str:
+    """The table of dataset versions, the newest first, with what checks against test suites found."""
+    checks: dict[str, list[UUID]] = {}
+    for check_id, check in known_checks(store).items():
+        checks.setdefault(check.dataset_digest, []).append(check_id)
+    overlaps = {
+        version.label: _overlap(store, checks.get(version.digest, []), locale) for version in versions
+    }
+    return render(
+        "datasets_list.html", locale, versions=list(reversed(versions)), chosen=chosen, overlaps=overlaps
+    )
 
 
 def detail_html(
-    data_dir: Path, dataset: StoredDataset, first: int, model: Contestant | None, locale: str
+    store: Store, dataset: StoredDataset, first: int, model: Contestant | None, locale: str
 ) -> str:
     """One dataset: where it comes from, its figures, and rows as stored or as `model` sees them.
 
     Raises:
         MissingRows, EngineError, PromptFormatError: as `shown_rows`.
     """
+    data_dir = store.data_dir
     spec = model.spec if model is not None else None
     rows = shown_rows(data_dir, dataset, first, spec)
     found = measured(data_dir, dataset.digest, dataset.kind)
@@ -61,6 +73,15 @@ def detail_html(
             text(locale, "datasets.refused_rows", count=count, why=why)
             for why, count in counted.refused.items()
         ]
+    checks = list(known_checks(store, dataset.digest))
+    flags = contamination_flags(store, checks)
+    facts.append((text(locale, "datasets.overlap"), _overlap(store, checks, locale)))
+    near = dataset_duplicates(store, dataset.digest)
+    if near is not None:
+        found_near = text(
+            locale, "datasets.near", rows=f"{near.extra_rows:,}", clusters=f"{near.cluster_count:,}"
+        )
+        facts.append((text(locale, "datasets.fact.near"), found_near))
     figure = histogram_plot(found.characters, title=text(locale, "datasets.lengths"))
     return render(
         "datasets_detail.html",
@@ -69,11 +90,21 @@ def detail_html(
         facts=[(name, value) for name, value in facts if value],
         notes=notes,
         figure=figure.svg(standalone=False),
+        flags=flags.slice(0, _FLAGS_SHOWN).to_pylist(),
+        more_flags=max(flags.num_rows - _FLAGS_SHOWN, 0),
         rows=rows,
         first=first,
         last=min(first + ROWS_SHOWN - 1, dataset.row_count),
         model=model.version.label if model is not None else None,
     )
+
+
+def _overlap(store: Store, checks: Sequence[UUID], locale: str) -> str:
+    """How many rows overlap items of test suites, as far as that was looked for."""
+    if not checks:
+        return text(locale, "datasets.unchecked")
+    count = len(flagged_rows(store, checks))
+    return text(locale, "datasets.overlaps", count=f"{count:,}") if count else text(locale, "datasets.clean")
 
 
 def _facts(dataset: StoredDataset, found: Measured, locale: str) -> list[tuple[str, str]]:
