@@ -29,4 +29,6 @@ def trained_spec(plan: TrainingPlan, result: dict[str, Any]) -> ModelSpec:
         changes["quantisation"] = "nf4" if plan.recipe.method == "qlora" else base.quantisation
     else:
         changes |= {"source": folder, "adapter": None, "revision": None}
+        if plan.recipe.qat == "int8":
+            changes["quantisation"] = "torchao-int8"  # the rounding that it was trained under
     return base.model_copy(update=changes)

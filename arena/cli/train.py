@@ -15,9 +15,11 @@ from rich.table import Table
 from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
 from arena.cli._models import open_models
 from arena.cli._train_recipes import Changes, Job, bring_in, job_of, recipe_of
+from arena.cli.train_compare import compare, sweep
 from arena.cli.train_estimate import estimate
 from arena.cli.train_export import export
 from arena.cli.train_merge import merge
+from arena.cli.train_quantise import quantise
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -273,5 +275,5 @@ def _figure(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, int | float) else ""
 
 
-for command in (estimate, export, merge):
+for command in (estimate, compare, sweep, export, merge, quantise):
     app.command()(command)

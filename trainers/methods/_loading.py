@@ -104,6 +104,10 @@ def with_method(model: Any, recipe: Recipe, tokenizer: Any) -> Any:
     from peft import IA3Config, LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     if recipe.method in ("full", "head"):
+        if recipe.qat == "int8":
+            from trainers.methods._qat import prepare
+
+            prepare(model)
         return _choose_weights(model, recipe)
     if recipe.method == "qlora":
         model = prepare_model_for_kbit_training(

@@ -195,6 +195,10 @@ def _save(plan: TrainingPlan, trainer: Any, tokenizer: Any, out: Path) -> None:
     if plan.recipe.method == "tool_tokens":
         # New tokens change the sizes of the embeddings, so an adapter alone would fit no base.
         model = model.merge_and_unload()
+    if plan.recipe.qat == "int8":
+        from trainers.methods._qat import convert
+
+        convert(model)
     model.config.use_cache = True
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

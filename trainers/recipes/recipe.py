@@ -137,8 +137,8 @@ class Recipe(_Section):
     """One training run: what is trained, on what, for what, and how.
 
     `base` is a roster model (`name`, `name@n` or an alias), `dataset` a dataset version; the new model is called
-    `name`. `frozen_layers` are layer numbers that full fine-tuning leaves alone; `data_share` takes that share of the
-    training rows (chosen by seed).
+    `name`. `qat` trains all weights under the rounding that `torchao-int8` serves them with. `frozen_layers` are layer
+    numbers that full fine-tuning leaves alone; `data_share` takes that share of the training rows (chosen by seed).
     """
 
     name: str = Field(min_length=1, max_length=120, pattern=r"^[^\s@/][^@/\n]*$")
@@ -147,6 +147,7 @@ class Recipe(_Section):
     objective: Objective = "sft"
     method: Method = "lora"
     precision: Precision = "auto"
+    qat: Literal["none", "int8"] = "none"
     seed: int = Field(default=0, ge=0, lt=2**31)
     data_share: float = Field(default=1.0, gt=0, le=1)
     frozen_layers: Layers = ()
@@ -186,6 +187,10 @@ class Recipe(_Section):
             raise ValueError(
                 "frozen_layers is for method full; choose the layers of adapters with lora.layers"
             )
+        if self.qat != "none" and (
+            self.method != "full" or self.objective not in ("sft", "pretrain", "distill")
+        ):
+            raise ValueError("qat is for method full with objective sft, pretrain or distill")
         if self.optimiser.packing and self.objective not in ("sft", "pretrain"):
             raise ValueError("optimiser.packing works for sft and pretrain")
         return self
@@ -193,4 +198,6 @@ class Recipe(_Section):
     def digest(self) -> str:
         """SHA-256 over what shapes the weights (not the note, the name or the licence)."""
         shaping = self.model_dump(mode="json", exclude={"name", "note", "licence", "checkpoints_kept"})
+        if self.qat == "none":
+            del shaping["qat"]  # added later: older recipes keep their digest
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()

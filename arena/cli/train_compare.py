@@ -1,0 +1,212 @@
+"""`arena train compare` and `arena train sweep`: trainings side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
+from arena.cli._models import open_models
+from arena.cli._train_recipes import Changes, bring_in, recipe_of
+
+if TYPE_CHECKING:
+    from trainers.comparing import Row, Variant
+    from trainers.recipes import Recipe
+
+RecipeFile = Annotated[
+    Path | None, typer.Argument(help="A recipe (YAML); without one, --preset and --set make it.")
+]
+Preset = Annotated[
+    str | None, typer.Option(help="A preset below the recipe; `arena train presets` lists them.")
+]
+Suites = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--suite", help="A suite that training has not touched: what was forgotten of it; may be repeated."
+    ),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Items of each suite, at most.")]
+Out = Annotated[Path | None, typer.Option(help="Where the report is written (HTML).", dir_okay=False)]
+
+
+def compare(
+    recipe: RecipeFile = None,
+    methods: Annotated[
+        str, typer.Option(help="Methods divided by commas: full, lora, qlora, ia3, tool_tokens, head.")
+    ] = "lora,ia3,full",
+    changes: Changes = None,
+    preset: Preset = None,
+    suite: Suites = None,
+    limit: Limit = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Train on the same data by several methods; report quality, forgetting, time, memory and parameters.
+
+    Stopped, it goes on when the same command is given again. Each method other than the recipe's own takes the
+    learning rate of its preset.
+    """
+    from trainers.comparing import CannotCompare, variants_by_method
+    from trainers.recipes import BadRecipe
+
+    made = recipe_of(recipe, changes, preset)
+    try:
+        variants = variants_by_method(made, [word.strip() for word in methods.split(",") if word.strip()])
+    except (CannotCompare, BadRecipe) as error:
+        raise BadInput(str(error)) from None
+    _side_by_side(data, made, variants, f"{made.name}: methods", suite or [], limit, out, as_json)
+
+
+def sweep(
+    recipe: RecipeFile = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="KEY=VALUE,VALUE such as optimiser.learning_rate=1e-4,5e-4; all combinations of several."
+        ),
+    ] = None,
+    changes: Changes = None,
+    preset: Preset = None,
+    suite: Suites = None,
+    limit: Limit = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Train one recipe over a grid of values (learning rates, ranks, data_share=0.1,0.3,1) and compare.
+
+    Stopped, it goes on when the same command is given again.
+    """
+    from trainers.comparing import CannotCompare, variants_of_grid
+    from trainers.recipes import BadRecipe
+
+    made = recipe_of(recipe, changes, preset)
+    values = {}
+    for word in grid or ():
+        key, equals, list_of = word.partition("=")
+        if not equals or not list_of:
+            raise BadInput(f"--grid {word}: write KEY=VALUE,VALUE, for example lora.rank=4,16")
+        values[key] = [value.strip() for value in list_of.split(",")]
+    try:
+        variants = variants_of_grid(made, values)
+    except (CannotCompare, BadRecipe) as error:
+        raise BadInput(str(error)) from None
+    _side_by_side(data, made, variants, f"{made.name}: sweep", suite or [], limit, out, as_json)
+
+
+def _side_by_side(
+    data: Path,
+    recipe: Recipe,
+    variants: Sequence[Variant],
+    title: str,
+    suites: list[str],
+    limit: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from trainers.comparing import queue_variants, read_rows
+    from trainers.comparison_report import write_comparison
+    from trainers.plan import CannotPlan
+
+    with open_models(data) as store:
+        bring_in(store, data, recipe)
+        try:
+            queued = queue_variants(store, variants)
+        except CannotPlan as error:
+            raise BadInput(str(error)) from None
+        ids = [job.id for job in queued]
+        _follow(store, variants, ids)
+        rows = read_rows(store, variants, ids)
+    if suites:
+        rows = _forgotten(data, recipe, rows, suites, limit)
+    file = write_comparison(rows, title, out or data / f"{recipe.name}-{title.rpartition(' ')[2]}.html")
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+    else:
+        _tell(rows)
+    console.print(f"Report: {file}", highlight=False, markup=False)
+    failed = [row for row in rows if row.state != "done"]
+    if failed:
+        raise WorkFailed(
+            "; ".join(f"{row.label}: {row.state} {row.error or ''}".strip() for row in failed)
+            + ". The same command tries them again"
+        )
+
+
+def _follow(store: object, variants: Sequence[Variant], ids: Sequence[object]) -> None:
+    from trainers.comparing import follow_all
+
+    try:
+        with Progress(console=console, disable=not console.is_terminal) as progress:
+            bars = [progress.add_task(escape(variant.label), total=None) for variant in variants]
+            for now in follow_all(store, ids):  # type: ignore[arg-type]
+                for bar, job in zip(bars, now, strict=True):
+                    steps = job.progress.get("steps")
+                    done = steps if job.state == "done" else job.progress.get("step", 0)
+                    progress.update(bar, total=steps, completed=done or 0)
+    except KeyboardInterrupt:
+        console.print(
+            "\nThe trainings go on while a command or the web app looks after the queue; give the same command again "
+            "to follow them."
+        )
+        raise typer.Exit(0) from None
+
+
+def _forgotten(
+    data: Path, recipe: Recipe, rows: list[Row], suites: list[str], limit: int | None
+) -> list[Row]:
+    from arena.cli._bench_run import Wanted, run_wanted
+    from arena.roster import find
+    from evaluators.suites.comparing import Side
+    from evaluators.suites.errors import SuiteError
+    from evaluators.suites.plan import RunOptions
+    from evaluators.suites.session import choose
+    from trainers.comparing import with_forgetting
+
+    models = [row.model for row in rows if row.model is not None]
+    if not models:
+        return rows
+    try:
+        names = [suite.name for suite in choose(suites, data).suites]
+        run_wanted(Wanted([recipe.base, *models], suites, RunOptions(limit=limit)), data, None)
+        with open_models(data) as store:
+            base = find(store, recipe.base).version
+            return with_forgetting(store, Side(base.label, base.version_key), rows, names)
+    except SuiteError as error:
+        raise BadInput(str(error)) from None
+
+
+def _tell(rows: Sequence[Row]) -> None:
+    table = Table(
+        "variant",
+        "state",
+        "rate",
+        "trained",
+        "held out before",
+        "after",
+        "time",
+        "memory",
+        "forgotten",
+        box=None,
+    )
+    for row in rows:
+        before, after = row.before.get("loss"), row.quality.get("loss")
+        lost = ", ".join(
+            f"{each.suite} {each.difference:+.3f} ({each.lower:+.3f} – {each.upper:+.3f}, {each.verdict})"
+            for each in row.forgetting
+        )
+        table.add_row(
+            row.label, row.state, f"{row.learning_rate:g}",
+            f"{row.trained_parameters:,}" if row.trained_parameters else "",
+            "" if before is None else f"{before:.4f}", "" if after is None else f"{after:.4f}",
+            "" if row.seconds is None else f"{row.seconds:.0f} s",
+            "" if row.memory is None else f"{row.memory / 2**30:.2f} GiB", lost,
+        )  # fmt: skip
+    output.print(table)
