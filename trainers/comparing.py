@@ -39,7 +39,7 @@ class Variant:
 
 class Forgetting(BaseModel):
     """A suite before and after training: scores, the paired difference with its 95% interval, and what it shows
-    (`better`, `worse`, `not shown`), corrected over the suites of a model."""
+    (`better`, `worse` or `inconclusive`), corrected over the suites of a model."""
 
     model_config = ConfigDict(frozen=True)
 

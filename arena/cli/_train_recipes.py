@@ -35,11 +35,25 @@ def recipe_of(path: Path | None, changes: list[str] | None, preset: str | None) 
         raise BadInput(str(error)) from None
 
 
-def bring_in(store: Store, data: Path, recipe: Recipe) -> None:
-    """Entries of arena.toml, and the embedded model where the recipe starts from it."""
-    teacher = recipe.distillation.teacher if recipe.objective == "distill" else None
-    words = [word for word in (recipe.base, teacher) if word]
-    resolve_options(store, settings_of(data), data, words)
+def bring_in(store: Store, data: Path, recipe: Recipe) -> Recipe:
+    """Put on the roster what the recipe names: entries of arena.toml, the embedded model, folders. Gives the recipe
+    with a folder as base (or teacher) replaced by the name that it got."""
+    from arena.config import ConfigError
+    from arena.roster import find
+
+    def named(word: str) -> str:
+        (contestant,) = resolve_options(store, settings_of(data), data, [word])
+        try:
+            find(store, word)
+        except ConfigError:
+            return contestant.version.label
+        return word
+
+    changes: dict[str, object] = {"base": named(recipe.base)}
+    if recipe.objective == "distill" and recipe.distillation.teacher:
+        teacher = named(recipe.distillation.teacher)
+        changes["distillation"] = recipe.distillation.model_copy(update={"teacher": teacher})
+    return recipe.model_copy(update=changes)
 
 
 def job_of(store: Store, reference: str) -> StoredJob:

@@ -49,7 +49,7 @@ def run(
 
     with open_models(data) as store:
         made = recipe_of(recipe, changes, preset)
-        bring_in(store, data, made)
+        made = bring_in(store, data, made)
         try:
             job = enqueue(store, made)
         except CannotPlan as error:

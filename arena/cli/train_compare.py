@@ -111,12 +111,14 @@ def _side_by_side(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    from trainers.comparing import queue_variants, read_rows
+    from trainers.comparing import Variant, queue_variants, read_rows
     from trainers.comparison_report import write_comparison
     from trainers.plan import CannotPlan
 
     with open_models(data) as store:
-        bring_in(store, data, recipe)
+        # A grid may vary the base too.
+        variants = [Variant(each.label, bring_in(store, data, each.recipe)) for each in variants]
+        recipe = bring_in(store, data, recipe)
         try:
             queued = queue_variants(store, variants)
         except CannotPlan as error:

@@ -35,7 +35,7 @@ def estimate(
 
     made = recipe_of(recipe, changes, preset)
     with open_models(data) as store, console.status("Counting tokens, timing a matrix product"):
-        bring_in(store, data, made)
+        made = bring_in(store, data, made)
         try:
             plan = make_plan(store, data, made)
             size = data_size(plan, data)

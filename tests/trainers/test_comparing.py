@@ -91,13 +91,13 @@ def rows() -> list[Row]:
         difference=-0.1,
         lower=-0.2,
         upper=0.01,
-        verdict="tie",
+        verdict="inconclusive",
     )
     return [
         Row(
             label="lora <&>", job=new_id(), state="done", model="한국어@1", learning_rate=5e-4,
-            trained_parameters=2_000_000, parameters=135_000_000, steps=10, tokens=1_000, seconds=60, memory=2**31, before={"loss": 3.0},
-            quality={"loss": 2.0}, forgetting=(lost,),
+            trained_parameters=2_000_000, parameters=135_000_000, steps=10, tokens=1_000, seconds=60, memory=2**31,
+            before={"loss": 3.0}, quality={"loss": 2.0}, forgetting=(lost,),
         ),
         Row(label="full", job=new_id(), state="failed", error="out of memory", learning_rate=5e-5),
     ]  # fmt: skip
