@@ -47,7 +47,7 @@ from arena.engines.protocol import (
 from arena.engines.residency import Residency, Resident
 from arena.engines.sources import model_id
 from arena.engines.spec import ModelSpec
-from arena.engines.worker_process import WorkerState
+from arena.engines.worker_process import WorkerState, into_queue
 
 ERRORS: dict[str, type[EngineError]] = {
     error.kind: error for error in (EngineError, EngineRejected, EngineUnavailable, OverContext)
@@ -118,7 +118,7 @@ class LocalEngine:
                 if ticket is not None:
                     await clock.wait(asyncio.wrap_future(ticket.admitted), "for a free core")
                 inbox: asyncio.Queue[FromWorker | EngineUnavailable] = asyncio.Queue()
-                identity = self.worker.start(start, _into(inbox))
+                identity = self.worker.start(start, into_queue(inbox))
                 async for chunk in self._chunks(start, inbox, clock, loading=clock.began - asked_at):
                     yield chunk
             finally:
@@ -188,7 +188,7 @@ class LocalEngine:
             if ticket is not None:
                 await asyncio.wrap_future(ticket.admitted)
             inbox: asyncio.Queue[FromWorker | EngineUnavailable] = asyncio.Queue()
-            identity = self.worker.start(message, _into(inbox))
+            identity = self.worker.start(message, into_queue(inbox))
             reply = await inbox.get()
         finally:
             if identity is not None:
@@ -291,17 +291,6 @@ def _generation(
         tokens=ended.tokens,
         raw=ended.raw,
     )
-
-
-def _into(inbox: asyncio.Queue[FromWorker | EngineUnavailable]) -> Any:
-    """A sink for another thread's messages that puts them into this event loop's queue."""
-    loop = asyncio.get_running_loop()
-
-    def put(message: FromWorker | EngineUnavailable) -> None:
-        if not loop.is_closed():  # a caller that ended its loop reads no more
-            loop.call_soon_threadsafe(inbox.put_nowait, message)
-
-    return put
 
 
 class _Clock:

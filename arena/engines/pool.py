@@ -19,6 +19,7 @@ from arena.engines.memory import MemoryEstimate, estimate
 from arena.engines.protocol import Dtype, WorkerConfig
 from arena.engines.remote import RemoteEngine, Remotes
 from arena.engines.residency import Budget, NoRoom, Residency, Resident
+from arena.engines.sharing import WorkerSharing
 from arena.engines.sources import adapter_folder, resolve
 from arena.engines.spec import ModelSpec, Quantisation
 from arena.engines.worker_process import Phase, WorkerProcess
@@ -71,7 +72,8 @@ class EnginePool:
 
     Models are loaded when they are used. What does not fit `budget` is refused with figures; the idle models used
     longest ago are unloaded for it. With a `store` each load reserves from the machine's ledger as `owner`
-    ("`arena serve`"). `pinned` are model names that stay once they are loaded.
+    ("`arena serve`"), unless an arena on this data folder shares the model (`share`). `pinned` are model
+    names that stay once they are loaded.
     """
 
     def __init__(
@@ -87,11 +89,14 @@ class EnginePool:
         owner: str = "an arena",
     ) -> None:
         self._data_dir = data_dir
+        self._run_dir = data_dir.absolute() / "run"
         self._remotes = remotes or Remotes(formats=data_dir / "formats")
         self._dtype = dtype
         self._pinned = set(pinned)
         self._gate = CoreGate(cores)
         self._residency = Residency(budget, store, owner)
+        self._residency.attach_to = self._run_dir if store is not None else None
+        self._sharing: WorkerSharing | None = None
         self._lock = threading.Lock()
         self._workers: dict[str, Resident] = {}
         self._engines: dict[str, LocalEngine | RemoteEngine] = {}
@@ -145,19 +150,28 @@ class EnginePool:
         if spec.kind == "openai":
             return self._keep(key, RemoteEngine(spec, remotes=self._remotes))
         config = WorkerConfig(
-            path=resolve(spec, self._data_dir),
+            path=resolve(spec, self._data_dir).absolute(),
             quantisation=spec.quantisation,
             context_length=spec.context_length,
             dtype=self._dtype,
             devices=spec.devices,
-            cache=self._data_dir / "cache" / "ct2" if spec.quantisation == "ct2-int8" else None,
+            cache=self._data_dir.absolute() / "cache" / "ct2" if spec.quantisation == "ct2-int8" else None,
         )
         resident = self._worker(config)
         resident.pinned = resident.pinned or spec.name in self._pinned
-        formats = self._data_dir / "formats"
+        formats = self._data_dir.absolute() / "formats"
         return self._keep(
-            key, LocalEngine(spec, resident, self._residency, self._gate, adapter_folder(spec), formats)
+            key, LocalEngine(spec, resident, self._residency, self._gate, _adapter(spec), formats)
         )
+
+    def share(self) -> bool:
+        """Let other processes of this user on this data folder use the workers that are loaded here, until `close`.
+        False where another process does so already: its workers are used instead."""
+        sharing = WorkerSharing(self._run_dir, self._found, self._residency, self._gate)
+        if not sharing.start():
+            return False
+        self._sharing, self._residency.attach_to = sharing, None
+        return True
 
     def fits(self, spec: ModelSpec) -> bool:
         """Whether the model is loaded, or could be without unloading another. Remote models always fit.
@@ -185,7 +199,7 @@ class EnginePool:
         engine = await asyncio.to_thread(self.get, spec)
         if not isinstance(engine, LocalEngine):
             return True
-        adapter = adapter_folder(spec)
+        adapter = _adapter(spec)
         if adapter is not None and not force and self._is_shared(engine):
             engine.worker.detach(adapter)
             return True
@@ -220,6 +234,9 @@ class EnginePool:
 
     async def close(self) -> None:
         """End all workers and connections. Engines start again when they are used."""
+        if self._sharing is not None:
+            await asyncio.to_thread(self._sharing.close)
+            self._sharing = None
         with self._lock:
             engines = list(self._engines.values())
         await asyncio.gather(*(engine.close() for engine in engines))
@@ -253,6 +270,10 @@ class EnginePool:
         with self._lock:
             return self._engines.setdefault(key, engine)
 
+    def _found(self, config: WorkerConfig) -> Resident | None:
+        with self._lock:
+            return self._workers.get(config.model_dump_json())
+
     def _worker(self, config: WorkerConfig) -> Resident:
         key = config.model_dump_json()
         with self._lock:
@@ -264,6 +285,11 @@ class EnginePool:
                 worker = WorkerProcess(name, config, log_file)
                 resident = self._workers[key] = self._residency.add(worker, partial(_estimate, config))
             return resident
+
+
+def _adapter(spec: ModelSpec) -> Path | None:
+    folder = adapter_folder(spec)
+    return folder.absolute() if folder is not None else None
 
 
 def engine_for(spec: ModelSpec, data_dir: Path) -> Engine:

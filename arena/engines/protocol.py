@@ -16,6 +16,8 @@ from arena.engines.base import FinishReason, Sampling, Score, ScoreRequest, Toke
 from arena.engines.spec import Devices, Quantisation
 from prompt_formats.conversation import Conversation
 
+PROTOCOL = 1
+"""Raised with every change of a message: processes of other versions share no workers."""
 LONGEST_FRAME = 256 * 1024 * 1024
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _LENGTH = struct.Struct(">I")
@@ -40,6 +42,14 @@ class WorkerConfig(_Message):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Devices = "one"
     cache: Path | None = None
+
+
+class Attach(_Message):
+    """What a process says first to an arena that shares its workers: the config of the worker it would start."""
+
+    type: Literal["attach"] = "attach"
+    protocol: int
+    config: WorkerConfig
 
 
 class Prompting(_Message):
@@ -202,10 +212,15 @@ TO_WORKER: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discrim
 FROM_WORKER: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])
 
 
-def write_message(stream: BinaryIO, message: ToWorker | FromWorker) -> None:
-    """Write one frame and flush it."""
+def framed_bytes(message: ToWorker | FromWorker | Attach) -> bytes:
+    """The frame of a message."""
     body = message.model_dump_json().encode()
-    stream.write(_LENGTH.pack(len(body)) + body)
+    return _LENGTH.pack(len(body)) + body
+
+
+def write_message(stream: BinaryIO, message: ToWorker | FromWorker | Attach) -> None:
+    """Write one frame and flush it."""
+    stream.write(framed_bytes(message))
     stream.flush()
 
 

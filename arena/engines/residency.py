@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from arena.engines.base import EngineTimedOut, EngineUnavailable
@@ -27,6 +28,8 @@ PAUSE = 0.05
 GIVE_AFTER = 30.0
 """Seconds of idleness after which a model is unloaded for another process that waits for its memory."""
 LOOK_EVERY = 2.0
+NOTHING = MemoryEstimate(weights=0, cache=0, working=0, host=0, cache_tokens=0)
+"""What a worker takes here that lies in another arena's process."""
 
 Place = Literal["out", "entering", "in", "leaving", "ending"]
 
@@ -45,7 +48,8 @@ class Budget:
 
 @dataclass(eq=False)
 class Resident:
-    """A worker and its place in memory. `holds` is what it is counted with from the moment it has a place."""
+    """A worker and its place in memory. `holds` is what it is counted with from the moment it has a place; one that
+    is `attached` lies in another arena's process."""
 
     worker: WorkerProcess
     estimate: Callable[[], MemoryEstimate]
@@ -57,6 +61,7 @@ class Resident:
     waited_for: str = ""
     holds: MemoryEstimate | None = None
     reservation: ledger.Reservation | None = None
+    attached: bool = False
 
     @property
     def name(self) -> str:
@@ -79,6 +84,9 @@ class Residency:
         self._store, self._owner = store, owner
         self.on_wait: Callable[[str], None] = _nobody
         """Called, from any thread, with whose load waits for what."""
+        self.attach_to: Path | None = None
+        """The folder where an arena may share its workers: one that has the model loaded is used instead of loading
+        it again."""
         self._lock = threading.Lock()
         self._residents: dict[str, Resident] = {}
         self._closed = threading.Event()
@@ -120,7 +128,7 @@ class Residency:
             ) from None
         try:
             # Shielded: a caller that gives up must not cancel the load for the others.
-            yield await asyncio.shield(asyncio.wrap_future(resident.worker.load()))
+            yield await asyncio.shield(asyncio.wrap_future(resident.worker.load(spawn=not resident.attached)))
         finally:
             with self._lock:
                 resident.users -= 1
@@ -156,10 +164,15 @@ class Residency:
                     break
             await asyncio.sleep(PAUSE)
         try:
-            need = await asyncio.to_thread(resident.estimate)
-            await self._make_room(resident, need)
-            if self._store is not None:
-                resident.reservation = await self._reserved(self._store, resident, need)
+            folder = self.attach_to
+            resident.attached = folder is not None and await asyncio.to_thread(resident.worker.attach, folder)
+            if resident.attached:
+                resident.holds = NOTHING
+            else:
+                need = await asyncio.to_thread(resident.estimate)
+                await self._make_room(resident, need)
+                if self._store is not None:
+                    resident.reservation = await self._reserved(self._store, resident, need)
         except BaseException:
             self._is_out(resident)
             raise
@@ -283,7 +296,11 @@ class Residency:
         marked = [each for each in self._residents.values() if each.leaves_for is wanting]
         if marked:
             return marked[0]
-        loaded = [each for each in self._residents.values() if each.place == "in" and not each.pinned]
+        loaded = [
+            each
+            for each in self._residents.values()
+            if each.place == "in" and not each.pinned and not each.worker.shared
+        ]
         victim = min(loaded, key=lambda each: (each.users > 0, each.used_at), default=None)
         if victim is not None:
             victim.place, victim.leaves_for = "leaving", wanting
@@ -302,7 +319,9 @@ class Residency:
                 idle = [
                     each
                     for each in self._residents.values()
-                    if each.place == "in" and not each.users and not each.pinned and each.used_at < since
+                    if each.place == "in"
+                    and not (each.users or each.pinned or each.worker.shared)
+                    and each.used_at < since
                 ]
             if not idle:
                 continue

@@ -5,10 +5,10 @@ Threads, not asyncio, carry the pipes, so that one worker serves callers on any 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, Literal, cast
+from typing import IO, Literal
 
 from pydantic import ValidationError
 
@@ -45,6 +45,7 @@ from arena.engines.protocol import (
     read_frame,
     write_message,
 )
+from arena.engines.worker_links import Link, ProcessLink, attach
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class WorkerState:
 
 
 class WorkerProcess:
-    """One set of weights in a process of its own, started when it is needed.
+    """One set of weights in a process of its own, started when it is needed, or in one that another arena shares.
 
     After a crash the next request starts it again. Methods may be called from any thread.
     """
@@ -83,7 +84,7 @@ class WorkerProcess:
         self.state = WorkerState("unloaded")
         self._log_file = log_file
         self._lock = threading.RLock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._link: Link | None = None
         self._outbox: queue.SimpleQueue[ToWorker | None] = queue.SimpleQueue()
         self._loaded: Future[Ready] = Future()
         self._failed_at = -RETRY_FAILED_AFTER
@@ -97,23 +98,48 @@ class WorkerProcess:
     @property
     def ended(self) -> bool:
         """Whether there is no process, and none is being started."""
-        return self._process is None
+        return self._link is None
+
+    @property
+    def shared(self) -> bool:
+        """Whether the process is that of another arena, which shares it."""
+        link = self._link
+        return link is not None and link.shared
 
     @property
     def pid(self) -> int | None:
-        """The process id while the worker runs."""
-        process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        """The process id while a worker of our own runs."""
+        link = self._link
+        return link.pid if link is not None else None
 
     @property
     def busy(self) -> bool:
         """Whether answers are being made for somebody."""
         return bool(self._sinks)
 
-    def load(self) -> Future[Ready]:
-        """Start the worker unless it runs. The future ends with what it loaded, or `EngineUnavailable`."""
+    def attach(self, folder: Path) -> bool:
+        """Use an equal worker that an arena shares in `folder`, unless ours runs; whether that is so. Takes as long
+        as that arena needs to answer."""
         with self._lock:
-            if self._process is None and time.monotonic() - self._failed_at >= RETRY_FAILED_AFTER:
+            if self._link is not None:
+                return self._link.shared
+        found = attach(folder, self.config)
+        if found is None:
+            return False
+        link, ready = found
+        with self._lock:
+            if self._link is not None:  # somebody was faster
+                link.close()
+                return self._link.shared
+            self._begin(link)
+            self._receive(ready)
+        return True
+
+    def load(self, *, spawn: bool = True) -> Future[Ready]:
+        """Start the worker unless it runs. The future ends with what it loaded, or `EngineUnavailable`. Without
+        `spawn` none is started: where the one that was attached has gone, `start` tells."""
+        with self._lock:
+            if spawn and self._link is None and time.monotonic() - self._failed_at >= RETRY_FAILED_AFTER:
                 self._spawn()
             return self._loaded
 
@@ -123,7 +149,7 @@ class WorkerProcess:
         `sink` is called from another thread.
         """
         with self._lock:
-            if self._process is None:
+            if self._link is None:
                 raise self._gone("ended before this answer began")
             self._next_id += 1
             identity = self._next_id
@@ -134,10 +160,10 @@ class WorkerProcess:
     def cancel(self, identity: int) -> None:
         """Stop an answer; its sink gets nothing more. Nothing happens where it has ended already."""
         with self._lock:
-            if self._sinks.pop(identity, None) is None or self._process is None:
+            if self._sinks.pop(identity, None) is None or self._link is None:
                 return
             self._outbox.put(Cancel(id=identity))
-            timer = threading.Timer(UNRESPONSIVE_AFTER, self._kill_unresponsive, (self._process,))
+            timer = threading.Timer(UNRESPONSIVE_AFTER, self._kill_unresponsive, (self._link,))
             timer.daemon = True
             self._cancelling[identity] = timer
             timer.start()
@@ -145,25 +171,25 @@ class WorkerProcess:
     def detach(self, adapter: Path) -> None:
         """Have the worker free an adapter that no answer uses."""
         with self._lock:
-            if self._process is not None:
+            if self._link is not None and not self._link.shared:
                 self._outbox.put(Detach(adapter=adapter))
 
     def use_threads(self, count: int) -> None:
         """Let the worker compute with `count` threads."""
         with self._lock:
-            if count != self._threads and self._process is not None:
+            if count != self._threads and self._link is not None and not self._link.shared:
                 self._threads = count
                 self._outbox.put(Threads(count=count))
 
     def stop(self) -> None:
         """End the process and free its memory; answers in the making get `EngineUnavailable`."""
         with self._lock:
-            process = self._process
-        if process is None:
+            link = self._link
+        if link is None:
             return
-        process.kill()
-        process.wait()
-        self._ended(process)
+        link.kill()
+        link.wait()
+        self._ended(link)
 
     def _spawn(self) -> None:
         root = Path(arena.engines.__file__).parents[2]
@@ -187,11 +213,14 @@ class WorkerProcess:
                 stderr=errors,
                 env=environment,
             )
-        self._process, self._threads = process, 0
-        self._loaded, self._outbox = Future(), queue.SimpleQueue()
+        self._begin(ProcessLink(process))
         self.state = WorkerState("loading", "starting")
         self._outbox.put(self.config)
-        for target, args in ((self._write, (process, self._outbox)), (self._read, (process,))):
+
+    def _begin(self, link: Link) -> None:
+        self._link, self._threads = link, 0
+        self._loaded, self._outbox = Future(), queue.SimpleQueue()
+        for target, args in ((self._write, (link, self._outbox)), (self._read, (link,))):
             threading.Thread(target=target, args=args, name=f"worker {self.name}", daemon=True).start()
 
     def _open_log(self) -> IO[bytes]:
@@ -202,24 +231,25 @@ class WorkerProcess:
         return self._log_file.open("wb" if long else "ab")
 
     @staticmethod
-    def _write(process: subprocess.Popen[bytes], outbox: queue.SimpleQueue[ToWorker | None]) -> None:
-        stream = cast(BinaryIO, process.stdin)
+    def _write(link: Link, outbox: queue.SimpleQueue[ToWorker | None]) -> None:
         while (message := outbox.get()) is not None:
             try:
-                write_message(stream, message)
-            except (BrokenPipeError, ValueError):  # it died, or was closed: the reading side tells everyone
+                write_message(link.requests, message)
+            except (OSError, ValueError):  # it died, or was closed: the reading side tells everyone
                 return
 
-    def _read(self, process: subprocess.Popen[bytes]) -> None:
-        stream = cast(BinaryIO, process.stdout)
+    def _read(self, link: Link) -> None:
         try:
-            while (frame := read_frame(stream)) is not None:
+            while (frame := read_frame(link.replies)) is not None:
                 self._receive(FROM_WORKER.validate_json(frame))
         except (ProtocolError, ValidationError) as error:
             log.error("worker %s sent what cannot be understood and is ended: %s", self.name, error)
-            process.kill()
-        process.wait()
-        self._ended(process)
+            link.kill()
+        except OSError as error:  # a connection that was cut
+            log.info("the connection to %s ended: %s", self.name, error)
+        link.wait()
+        self._ended(link)
+        link.close()
 
     def _receive(self, message: FromWorker) -> None:
         match message:
@@ -245,15 +275,15 @@ class WorkerProcess:
         if sink is not None:
             sink(message)
 
-    def _ended(self, process: subprocess.Popen[bytes]) -> None:
+    def _ended(self, link: Link) -> None:
         with self._lock:
-            if self._process is not process:
+            if self._link is not link:
                 return
-            self._process = None
+            self._link = None
             self._outbox.put(None)
             sinks, self._sinks = self._sinks, {}
             timers, self._cancelling = self._cancelling, {}
-            how = _how_it_ended(process.returncode)
+            how = link.how_it_ended()
             if self.state.phase == "failed":
                 self._failed_at = time.monotonic()
                 error = EngineUnavailable(f"{self.name} cannot be loaded: {self.state.detail}")
@@ -274,18 +304,21 @@ class WorkerProcess:
             + (f" Its log: {self._log_file}" if self._log_file else "")
         )
 
-    def _kill_unresponsive(self, process: subprocess.Popen[bytes]) -> None:
+    def _kill_unresponsive(self, link: Link) -> None:
         log.error("worker %s does not obey a cancel and is killed", self.name)
-        process.kill()
+        link.kill()
 
 
 def _nothing() -> None:
     """What is called where nobody waits."""
 
 
-def _how_it_ended(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return "was killed (signal 9), as the system does when memory runs out"
-    if code < 0:
-        return f"crashed (signal {-code}, {signal.Signals(-code).name})"
-    return f"ended with exit code {code}"
+def into_queue(inbox: asyncio.Queue[FromWorker | EngineUnavailable]) -> Sink:
+    """A sink that puts messages into this event loop's queue."""
+    loop = asyncio.get_running_loop()
+
+    def put(message: FromWorker | EngineUnavailable) -> None:
+        if not loop.is_closed():  # a caller that ended its loop reads no more
+            loop.call_soon_threadsafe(inbox.put_nowait, message)
+
+    return put
