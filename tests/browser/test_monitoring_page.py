@@ -34,7 +34,9 @@ def test_figures_of_calls_errors_and_the_machine(page: Page, arena: Arena) -> No
     expect(row).to_contain_text(re.compile(r"\d\.\d\d / \d\.\d\d"))
     expect(page.get_by_role("region", name="The newest errors")).to_contain_text("GPU on fire")
     expect(page.get_by_role("region", name="Engines")).to_contain_text("contestant-korean")
-    expect(page.get_by_role("region", name="The machine")).to_contain_text(re.compile(r"GB / [\d.]+ GB"))
+    expect(page.get_by_role("region", name="The machine", exact=True)).to_contain_text(
+        re.compile(r"GB / [\d.]+ GB")
+    )
     expect(page.locator("#monitoring")).to_contain_text("Open battles: 0.")
 
 
