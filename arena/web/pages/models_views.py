@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from arena.engines.pool import EngineStatus
 from arena.engines.spec import ModelSpec
+from arena.roster import find
 from arena.roster.licences import Reason
 from arena.roster.overview import ModelOverview, details, overview
 from arena.web._frame import PageContext
@@ -123,10 +124,11 @@ def cards_html(context: PageContext, viewer: Viewer, filters: Filters) -> str:
 
 
 def details_html(context: PageContext, viewer: Viewer, reference: str) -> tuple[str, str]:
-    """One model in full, with what its prompts look like: its head, and all the rest. Raises UnknownModel and
-    StoreError."""
+    """One model in full, with what its prompts look like: its head, and all the rest. Raises ConfigError where there is
+    none (or this release cannot read it) and StoreError."""
     found = details(context.store, reference)
-    spec = ModelSpec.model_validate(found.spec) if "source" in found.spec else None
+    # Of what is known from imported votes alone there is no spec.
+    spec = find(context.store, found.overview.reference).spec if "source" in found.spec else None
     card = _known(context, viewer).card(found.overview)
     return _render("models_head.html", viewer, card=card), _render(
         "models_details.html",
@@ -162,7 +164,11 @@ def _known(context: PageContext, viewer: Viewer) -> _Known:
         context,
         viewer,
         overview(context.store),
-        {each.version_key: each.spec for each in context.store.model_versions()},
+        # Fields that a version of an older release, or of imported votes, does not have are not set.
+        {
+            each.version_key: {**dict.fromkeys(ModelSpec.model_fields), **each.spec}
+            for each in context.store.model_versions()
+        },
         frozenset(row.model for row in rated),
     )
 

@@ -19,6 +19,7 @@ from arena.web.pages.models_form import FIELD_NAMES, spec_fields
 from arena.web.pages.models_views import Filters, cards_html, details_html
 from arena.web.viewers import Viewer
 from arena.web.voters import VoterCookies
+from results.records import ModelVersionRecord
 from results.store import open_store
 from tests.arena.model_folders import save_adapter, save_model
 
@@ -98,6 +99,17 @@ def test_lineage_goes_up_and_down(context: PageContext) -> None:
     assert page.index("누리@1") < page.index("lora@1</strong>")
     with pytest.raises(UnknownModel):
         details_html(context, OPERATOR, "nobody")
+
+
+def test_a_model_of_imported_votes_has_its_page(context: PageContext) -> None:
+    context.store.upsert_model_versions(
+        [ModelVersionRecord(model="gpt-남", digest="d", spec={}, owner="import")]
+    )
+    head, rest = details_html(context, VOTER, "gpt-남")
+    assert "참가하지 않음" in head
+    assert "playground" not in head
+    assert "가져온 결과" in rest
+    assert "알 수 없음" in rest
 
 
 def test_the_form_says_what_a_spec_needs() -> None:
