@@ -7,6 +7,7 @@ import csv
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -57,7 +58,9 @@ def make_battles(store: Store, address: str) -> None:
         await run_battles(store, pool.get, [model("worth:3", "w3"), model("worth:1", "w1")], prompts)
         await pool.close()
 
-    asyncio.run(run())
+    # Playwright's own event loop runs in this thread.
+    with ThreadPoolExecutor(1) as other:
+        other.submit(lambda: asyncio.run(run())).result()
 
 
 def import_people(store: Store, folder: Path) -> None:

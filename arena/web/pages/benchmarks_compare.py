@@ -17,6 +17,7 @@ from arena.web.pages.benchmarks_views import (
     problem_html,
     samples_html,
 )
+from evaluators.contamination.apart import exposures
 from evaluators.suites.catalogue import find_suite
 from evaluators.suites.comparing import compare
 from evaluators.suites.definition import Suite
@@ -137,10 +138,14 @@ def lay_out_comparison(context: PageContext) -> Choices:
             side_a = find_side(context.store, a)
             side_b = find_side(context.store, b) if b else None
             pairs = filtered(side_by_side(context.store, name, side_a, side_b), cast(Show, chosen))
+            sides = [side for side in (side_a, side_b) if side is not None]
+            known = [exposures(context.store, side.version_key).get(name, {}) for side in sides]
             last = max(0, (len(pairs) - 1) // PAGE_SIZE)
             now = min(max(page, 0), last)
             return {
-                samples: samples_html(locale, pairs, now, _suite(context, name), side_a, side_b),
+                samples: samples_html(
+                    locale, pairs, now, _suite(context, name), [side.label for side in sides], known
+                ),
                 at: now,
                 back: gr.update(interactive=now > 0),
                 onward: gr.update(interactive=now < last),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from arena.web._templates import render
 from arena.web._work import Work
-from evaluators.suites.comparing import Comparison, Side
+from evaluators.suites.comparing import Comparison
 from evaluators.suites.definition import Suite
 from evaluators.suites.side_by_side import SamplePair, asked
 
@@ -56,17 +56,22 @@ def comparison_html(locale: str, found: Comparison) -> str:
 
 
 def samples_html(
-    locale: str, pairs: Sequence[SamplePair], page: int, suite: Suite | None, a: Side, b: Side | None
+    locale: str,
+    pairs: Sequence[SamplePair],
+    page: int,
+    suite: Suite | None,
+    sides: Sequence[str],
+    known: Sequence[Mapping[str, set[str]]],
 ) -> str:
-    """One page of samples, the answers of both sides beside each other."""
+    """One page of samples, the answers of both sides beside each other. `known` says for each side by item hash how its
+    model came to know the item before."""
     begin = page * PAGE_SIZE
     shown = []
     for pair in pairs[begin : begin + PAGE_SIZE]:
         messages, expected = asked(suite, pair) if suite is not None else ([], None)
         shown.append(Shown(pair, messages, _text(expected)))
-    sides = [side.label for side in (a, b) if side is not None]
     return render(
-        "benchmarks_samples.html", locale, shown=shown, sides=sides, total=len(pairs), begin=begin,
+        "benchmarks_samples.html", locale, shown=shown, sides=sides, known=known, total=len(pairs), begin=begin,
         end=min(begin + PAGE_SIZE, len(pairs)), json=_json,
     )  # fmt: skip
 
