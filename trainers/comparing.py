@@ -88,7 +88,11 @@ def variants_by_method(recipe: Recipe, methods: Sequence[str]) -> list[Variant]:
         if method != recipe.method:
             rate = _usual_rate(method)  # type: ignore[arg-type]  # checked above
             changes += [f"optimiser.learning_rate={rate}"] if rate is not None else []
-        made.append(Variant(method, make_recipe(_values(recipe), changes)))
+        values = _values(recipe)
+        if method != "full":
+            values.pop("frozen_layers", None)  # adapters choose their layers otherwise
+            values.pop("qat", None)
+        made.append(Variant(method, make_recipe(values, changes)))
     return _checked(made)
 
 
@@ -186,8 +190,6 @@ def _row(data_dir: Path, variant: Variant, job: StoredJob) -> Row:
 
 def _values(recipe: Recipe) -> dict[str, object]:
     values: dict[str, object] = recipe.model_dump(mode="json", exclude_defaults=True)
-    # Layers are frozen by full fine-tuning alone; the others would refuse them.
-    values.pop("frozen_layers", None)
     return values
 
 

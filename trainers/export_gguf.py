@@ -7,6 +7,7 @@ keys are permuted, Gemma's norms hold 1 + weight.
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import trainers
 from trainers._tensors import Floats, NoFloats, StoredTensor, stored_tensors
 
 if TYPE_CHECKING:
-    from gguf import GGUFWriter
+    from gguf import GGMLQuantizationType, GGUFWriter
 
 GgufType = Literal["f32", "f16", "bf16", "q8_0"]
 GGUF_TYPES: tuple[GgufType, ...] = get_args(GgufType)
@@ -135,12 +136,10 @@ def _write(
         if theirs is None:
             raise CannotExport(f"{tensor.name} has no place in a GGUF file of architecture {name}")
         order.append((theirs, tensor))
-    made: dict[str, Any] = {}
     for theirs, tensor in order:
         how = stored_as(tensor)
-        values = quantize(_arranged(tensor, config), how)
-        made[theirs] = values.shape
-        writer.add_tensor_info(theirs, values.shape, values.dtype, values.nbytes, raw_dtype=how)
+        shape, dtype = _layout(tensor, how)
+        writer.add_tensor_info(theirs, shape, dtype, math.prod(shape) * dtype.itemsize, raw_dtype=how)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -148,6 +147,17 @@ def _write(
         writer.write_tensor_data(quantize(_arranged(tensor, config), stored_as(tensor)))
         on_tensor(done, len(order))
     writer.close()
+
+
+def _layout(tensor: StoredTensor, how: GGMLQuantizationType) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of a tensor as it is written: bytes, where NumPy has no such numbers."""
+    from gguf import GGMLQuantizationType
+    from gguf.quants import quant_shape_to_byte_shape
+
+    plain = {GGMLQuantizationType.F32: np.float32, GGMLQuantizationType.F16: np.float16}
+    if how in plain:
+        return tensor.shape, np.dtype(plain[how])
+    return quant_shape_to_byte_shape(tensor.shape, how), np.dtype(np.uint8)
 
 
 def _arranged(tensor: StoredTensor, config: dict[str, Any]) -> Floats:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from arena.engines.memory import GPU_HOST_OVERHEAD, GPU_OVERHEAD, in_words
+from arena.engines.memory import estimate as inference_estimate
 from results.store.ledger import capacity
 from trainers._devices import Device, catalogue, this_machine
 from trainers._needs import DataSize, Need, flops_per_token, need_of
@@ -102,11 +103,17 @@ class MethodRow(BaseModel):
 
 
 def estimate(plan: TrainingPlan) -> TrainingMemory:
-    """Memory of a plan at its peak, to be reserved before it runs. Raises `UnknownShapes`."""
-    found = _totals(
-        plan.recipe, read_shapes(plan.base.path), DataSize(), gpu=capacity().gpu > 0, beside=_beside(plan)
-    )
-    return TrainingMemory(ram=found[1], gpu=found[2])
+    """Memory of a plan at its peak, to be reserved before it runs. Raises `EngineUnavailable` for broken files."""
+    gpu = capacity().gpu > 0
+    try:
+        _, ram, used = _totals(
+            plan.recipe, read_shapes(plan.base.path), DataSize(), gpu=gpu, beside=_beside(plan)
+        )
+    except UnknownShapes:
+        # Pickled weights tell no shapes: the 16 bytes a parameter that full fine-tuning takes at most.
+        most = inference_estimate(plan.base.path).weights * 4
+        return TrainingMemory(ram=GPU_HOST_OVERHEAD, gpu=most) if gpu else TrainingMemory(ram=most + OVERHEAD)
+    return TrainingMemory(ram=ram, gpu=used)
 
 
 def estimate_training(
@@ -165,7 +172,7 @@ def methods_table(
         ):
             continue
         other = recipe.model_copy(
-            update={"method": method, "frozen_layers": ()} if method != recipe.method else {}
+            update={"method": method, "frozen_layers": (), "qat": "none"} if method != recipe.method else {}
         )
         found = estimate_training(other, path, data=data, devices=devices)
         rows.append(
@@ -256,7 +263,10 @@ def _advice(
         try:
             other = make_recipe(
                 recipe.model_dump(
-                    mode="json", exclude={"frozen_layers"} if recipe.method == "full" else None
+                    mode="json",
+                    exclude={"frozen_layers", "qat"}
+                    if any(word.startswith("method=") for word in change)
+                    else None,
                 ),
                 change,
             )
