@@ -88,7 +88,8 @@ def asked(suite: Suite, pair: SamplePair) -> tuple[list[tuple[str, str]], Any]:
     if item is None:
         return [], None
     conversation = suite.request(item).ask.conversation
-    messages = [] if conversation is None else [(each.role, each.content) for each in conversation.messages]
+    said = () if conversation is None else conversation.messages
+    messages = [(str(each.role), each.content) for each in said]
     values = item.values
     return messages, next((values[name] for name in ("target", "targets", "answers") if name in values), None)
 

@@ -15,7 +15,7 @@ from arena.web._work import AtWork
 from arena.web.operators import NotOperator, is_operator, require
 from arena.web.pages.benchmarks_compare import lay_out_comparison
 from arena.web.pages.benchmarks_runs import KIND, Wanted, run_bench, wanted_again, wanted_of
-from arena.web.pages.benchmarks_suites import lay_out_suites, suite_choices
+from arena.web.pages.benchmarks_suites import lay_out_suites, suite_choices, suite_languages
 from arena.web.pages.benchmarks_views import problem_html, results_html, work_html
 from evaluators.suites.errors import SuiteError
 from evaluators.suites.reading import find_run, run_summary
@@ -26,7 +26,6 @@ PATH = "benchmarks"
 REFRESH_SECONDS = 1.0
 RUNS_SHOWN = 200
 DEFAULT_LIMIT = 20
-LANGUAGES = ("en", "ko")
 ANY = ""
 
 Updates = dict[Any, Any]
@@ -100,7 +99,10 @@ def build(context: PageContext) -> None:
             operator = is_operator(request)
             wanted = request.query_params.get("run")
             names = [each.spec.name for each in context.roster.contestants()]
-            languages = [(text(locale, "benchmarks.any"), ANY), *((each, each) for each in LANGUAGES)]
+            languages = [
+                (text(locale, "benchmarks.any"), ANY),
+                *((each, each) for each in suite_languages(context)),
+            ]
             return {
                 **of_work(locale, operator),
                 **of_runs(locale, operator, wanted),

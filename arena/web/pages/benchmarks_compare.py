@@ -11,6 +11,7 @@ import gradio as gr
 from arena.web._frame import PageContext
 from arena.web._i18n import i18n, locale_of, text
 from arena.web.operators import NotOperator, require
+from arena.web.pages.benchmarks_suites import known_suites
 from arena.web.pages.benchmarks_views import (
     PAGE_SIZE,
     comparison_html,
@@ -18,7 +19,6 @@ from arena.web.pages.benchmarks_views import (
     samples_html,
 )
 from evaluators.contamination.apart import exposures
-from evaluators.suites.catalogue import find_suite
 from evaluators.suites.comparing import compare
 from evaluators.suites.definition import Suite
 from evaluators.suites.errors import SuiteError
@@ -188,7 +188,5 @@ def lay_out_comparison(context: PageContext) -> Choices:
 
 def _suite(context: PageContext, name: str) -> Suite | None:
     """The suite as it is now, to show its items; None where it is gone or was lm-eval's."""
-    try:
-        return find_suite(name, context.store.data_dir)
-    except SuiteError:
-        return None
+    suites, _ = known_suites(context)
+    return next((suite for suite in suites if suite.name == name), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zipfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from arena.web._i18n import i18n, locale_of, text
 from arena.web._templates import render
 from arena.web.operators import NotOperator, require
 from arena.web.pages.benchmarks_views import problem_html, suites_html
-from evaluators.suites.catalogue import all_suites
+from evaluators.suites.catalogue import all_suites, suite_folders
 from evaluators.suites.definition import Suite
 from evaluators.suites.errors import SuiteError
 from evaluators.suites.own import add_suite
@@ -47,7 +48,7 @@ class SuiteParts:
 
     def updates(self, locale: str, operator: bool) -> Updates:
         """What they show to this reader. Reads suites from disk."""
-        suites, broken = all_suites(self.context.store.data_dir)
+        suites, broken = known_suites(self.context)
         scorers = [(text(locale, "benchmarks.scorer.auto"), AUTO), *((name, name) for name in _OFFERED)]
         return {
             self.shown: suites_html(locale, suites, broken if operator else {}),
@@ -56,14 +57,33 @@ class SuiteParts:
         }
 
 
+def known_suites(context: PageContext) -> tuple[list[Suite], dict[str, str]]:
+    """All suites and why others cannot be run, as `all_suites` gives them; read again only where a file has changed,
+    since that takes half a second of CPU."""
+    folders = suite_folders(context.store.data_dir).values()
+    files = [file.stat() for folder in folders for file in sorted(folder.iterdir())]
+    return _read(context.store.data_dir, tuple((file.st_mtime_ns, file.st_size) for file in files))
+
+
+@lru_cache(maxsize=2)
+def _read(data_dir: Path, stamps: tuple[tuple[int, int], ...]) -> tuple[list[Suite], dict[str, str]]:
+    return all_suites(data_dir)
+
+
 def suite_choices(context: PageContext) -> list[tuple[str, str]]:
     """Suites to choose from, with their items and languages; not those that run programs."""
-    suites, _ = all_suites(context.store.data_dir)
+    suites, _ = known_suites(context)
     return [
         (f"{suite.name} ({len(suite.items)}; {', '.join(suite.languages) or '–'})", suite.name)
         for suite in suites
         if suite.definition.scorer in _OFFERED
     ]
+
+
+def suite_languages(context: PageContext) -> list[str]:
+    """The languages that items of any suite have, sorted."""
+    suites, _ = known_suites(context)
+    return sorted({language for suite in suites for language in suite.languages})
 
 
 def lay_out_suites(context: PageContext, chooser: gr.Dropdown) -> SuiteParts:
@@ -106,7 +126,7 @@ def lay_out_suites(context: PageContext, chooser: gr.Dropdown) -> SuiteParts:
             if path is None:
                 raise SuiteError(text(locale, "benchmarks.upload.none"))
             suite = _added(context, locale, Path(path), suite_name.strip(), chosen, instead)
-            suites, broken = all_suites(context.store.data_dir)
+            suites, broken = known_suites(context)
             return {
                 shown: suites_html(locale, suites, broken),
                 told: render("benchmarks_added.html", locale, suite=suite),
