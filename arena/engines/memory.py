@@ -116,7 +116,10 @@ class _Shapes:
 def _folder(folder: Path) -> _Shapes:
     if not (folder / "config.json").is_file():
         raise OSError("there is no config.json")
-    config = json.loads((folder / "config.json").read_bytes())
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except ValueError as error:
+        raise ValueError(f"config.json is no JSON ({error})") from error
     text = {**config, **config.get("text_config", {})}
     sizes = list(_tensors(folder))
     linear = sum(count for name, count, matrix in sizes if matrix and _is_linear(name))
