@@ -65,7 +65,7 @@ def lay_out_adding() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
                 info=i18n("datasets.shape.info"), filterable=False, min_width=200,
             )  # fmt: skip
             found["columns"] = gr.Textbox(
-                label=i18n("datasets.columns"), info=i18n("datasets.columns.info"), elem_id="set-columns",
+                "", label=i18n("datasets.columns"), info=i18n("datasets.columns.info"), elem_id="set-columns",
                 max_length=1000, min_width=240,
             )  # fmt: skip
             found["held_out"] = _held_out("add")
@@ -104,7 +104,7 @@ def lay_out_building() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
 
 def _textbox(name: str, longest: int, elem_id: str = "") -> gr.Textbox:
     return gr.Textbox(
-        label=i18n(f"datasets.{name}"), info=i18n(f"datasets.{name}.info"), max_length=longest,
+        "", label=i18n(f"datasets.{name}"), info=i18n(f"datasets.{name}.info"), max_length=longest,
         elem_id=elem_id or f"set-{name}", min_width=180,
     )  # fmt: skip
 
