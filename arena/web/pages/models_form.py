@@ -37,6 +37,9 @@ CHOICES = ("quantisation", "prompt_format", "endpoint")
 FIELD_NAMES = (*TEXTS, *CHOICES, *LONG, *NUMBERS, "check")
 EVERY = 1.0
 
+Running = dict[str, asyncio.Task[dict[str, str]]]
+"""Models that are being looked at and can still be stopped, by the browser's session."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -50,17 +53,21 @@ class Form:
     def connect(self, context: PageContext, status: gr.HTML, options: dict[str, Any]) -> list[Any]:
         """Connect the buttons; gives the events after which the page should be shown again."""
 
+        running: Running = {}
+
         async def adding(request: gr.Request, *values: Any) -> AsyncIterator[str]:
             told = dict(zip(self.fields, values, strict=True))
-            async for line in _add(context, told, request):
+            async for line in _add(context, told, request, running):
                 yield line
 
-        async def stopped(request: gr.Request) -> str:
-            return said(text(locale_of(request), "models.add.stopped"), bad=True)
+        async def stop(request: gr.Request) -> None:
+            work = running.get(str(request.session_hash))
+            if work is not None:
+                work.cancel()
 
-        begun = self.add.click(adding, list(self.fields.values()), [status], **options)
-        stopping = self.stop.click(stopped, None, [status], cancels=[begun], **options)
-        return [begun, stopping]
+        # Not by Gradio's `cancels`: it would show a stopped event as an error.
+        self.stop.click(stop, None, None, **options)
+        return [self.add.click(adding, list(self.fields.values()), [status], **options)]
 
 
 def lay_out_form() -> Form:
@@ -112,11 +119,14 @@ def lay_out_form() -> Form:
     return Form(panel, fields, button, stop)
 
 
-async def _add(context: PageContext, told: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
+async def _add(
+    context: PageContext, told: dict[str, Any], request: gr.Request, running: Running
+) -> AsyncIterator[str]:
     """Look at the model, try it and put it on the roster, telling where this stands."""
     locale = locale_of(request)
     stages: asyncio.Queue[str] = asyncio.Queue()
-    work = asyncio.create_task(_work(context, told, request, stages))
+    work = asyncio.create_task(_work(context, told, request, stages, running))
+    running[str(request.session_hash)] = work
     loop = asyncio.get_running_loop()
     stage, began = "looking", loop.time()
     try:
@@ -125,7 +135,10 @@ async def _add(context: PageContext, told: dict[str, Any], request: gr.Request) 
             await asyncio.wait([work], timeout=EVERY)
             while not stages.empty():
                 stage = stages.get_nowait()
-        yield said(text(locale, "models.add.done", **await work))
+        if work.cancelled():
+            yield said(text(locale, "models.add.stopped"), bad=True)
+        else:
+            yield said(text(locale, "models.add.done", **await work))
     except (NotOperator, ConfigError, PromptFormatError, BadWrite) as error:
         yield said(str(error), bad=True)
     except (EngineError, OSError) as error:
@@ -134,10 +147,15 @@ async def _add(context: PageContext, told: dict[str, Any], request: gr.Request) 
         yield said(text(locale, "error.store"), bad=True)
     finally:
         work.cancel()  # the page was left, or the work is done
+        running.pop(str(request.session_hash), None)
 
 
 async def _work(
-    context: PageContext, told: dict[str, Any], request: gr.Request, stages: asyncio.Queue[str]
+    context: PageContext,
+    told: dict[str, Any],
+    request: gr.Request,
+    stages: asyncio.Queue[str],
+    running: Running,
 ) -> dict[str, str]:
     await asyncio.to_thread(require, request)
     pool, store = context.engines, context.store
@@ -158,6 +176,7 @@ async def _work(
         checked = await check(proposal.spec, stages.put_nowait, pool)
         length, answer = checked.context_length, checked.answer.strip() or "–"
     stages.put_nowait("hashing")
+    running.pop(str(request.session_hash), None)  # what is being stored is not stopped half-way
     entered = await asyncio.to_thread(add, store, pool.data_dir, proposal, length)
     context.roster.update(await asyncio.to_thread(current, store))
     context.roster.set_usable(entered.spec.name)
