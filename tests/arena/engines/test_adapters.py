@@ -21,43 +21,39 @@ from prompt_formats.conversation import Conversation
 
 pytestmark = pytest.mark.model
 
-TOKENS = 12
+TOKENS = 8
 QUESTION = Conversation().add("user", "What is the capital of France?")
 ASKED = GenerationRequest(conversation=QUESTION, sampling=Sampling(temperature=0, max_tokens=TOKENS))
 
 
-def save_adapter(model_dir: Path, folder: Path, seed: int) -> list[int]:
-    """Save a random adapter; returns the tokens that peft's own model answers greedily with it."""
+def save_adapter(base: Any, tokenizer: Any, folder: Path, seed: int) -> str:
+    """Save a random adapter; returns what peft's own model answers greedily with it. `base` is as before then."""
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.manual_seed(seed)
-    torch.set_num_threads(1)
-    base: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
     config: Any = LoraConfig(r=4, lora_alpha=32, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     model = get_peft_model(base, config).eval()
     model.save_pretrained(folder)
-    tokenizer: Any = AutoTokenizer.from_pretrained(model_dir)
     ids = torch.tensor(
         [tokenizer.apply_chat_template(QUESTION.as_chat(), add_generation_prompt=True, return_dict=False)]
     )
     output = model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS
     )
-    return [int(token) for token in output[0, ids.shape[1] :]]
+    model.unload()
+    return str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
 
 
 @pytest.fixture(scope="module")
 def adapters(smollm2_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str]:
     """Three adapter folders, and what peft alone answers with each."""
-    from transformers import AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    torch.set_num_threads(1)
+    base: Any = AutoModelForCausalLM.from_pretrained(smollm2_dir, dtype=torch.float32)
     tokenizer: Any = AutoTokenizer.from_pretrained(smollm2_dir)
     root = tmp_path_factory.mktemp("adapters")
-    found = {}
-    for seed in range(3):
-        tokens = save_adapter(smollm2_dir, root / str(seed), seed)
-        found[root / str(seed)] = str(tokenizer.decode(tokens, skip_special_tokens=True))
+    found = {root / str(seed): save_adapter(base, tokenizer, root / str(seed), seed) for seed in range(3)}
     assert len(set(found.values())) == 3
     return found
 
@@ -154,4 +150,3 @@ async def test_an_adapter_that_does_not_belong_is_refused_and_the_others_go_on(
     with pytest.raises(EngineRejected, match=says):
         await answer(engine(pool, smollm2_spec, folder))
     assert await answer(engine(pool, smollm2_spec, first)) == adapters[first]
-    assert await answer(engine(pool, smollm2_spec, None)) == "The capital of France is Paris."
