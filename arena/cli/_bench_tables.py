@@ -110,6 +110,8 @@ def print_summary(summary: dict[str, Any]) -> None:
                 "answer (those over the context count as not solved, the others are left out)",
                 highlight=False,
             )
+    if summary.get("apart"):
+        _print_apart(summary["apart"])
     change = summary.get("change")
     if change:
         _print_change(change)
@@ -143,6 +145,20 @@ def estimate(row: dict[str, Any]) -> str:
         return "none"
     stderr = "" if row["stderr"] is None else f" ±{row['stderr']:.3f}"
     return f"{row['value']:.3f}{stderr}"
+
+
+def _print_apart(apart: list[dict[str, Any]]) -> None:
+    table = _table(
+        "suite", "model", "seen in training", "items", "clean", "items", "why", title="seen items apart"
+    )
+    for row in apart:
+        parts = [
+            (estimate(part), str(part["items"])) if part else ("-", "0")
+            for part in (row["contaminated"], row["clean"])
+        ]
+        why = ", ".join(f"{reason} ({count})" for reason, count in row["why"].items())
+        table.add_row(escape(row["suite"]), escape(row["model"]), *parts[0], *parts[1], escape(why))
+    print_table(table)
 
 
 def _print_change(change: dict[str, Any]) -> None:

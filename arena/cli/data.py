@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from arena.cli import data_check
 from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
 from arena.cli._models import open_models, resolve_options, settings_of
 from arena.cli._votes_output import progress_bar
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from results.store.datasets import StoredDataset
     from trainers.datasets import Reject, RenderedRow
 
-app = typer.Typer(no_args_is_help=True, help="Datasets to train on: add, look at, and build from votes.")
+app = typer.Typer(
+    no_args_is_help=True, help="Datasets to train on: add, look at, check, and build from votes."
+)
+app.command(name="check")(data_check.check)
 
 Kind = Literal["chat", "preference", "kto"]
 Licence = Annotated[
@@ -101,19 +105,24 @@ def list_(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
 
     with open_models(data) as store:
         versions = dataset_versions(store)
+        overlap = {version.digest: data_check.overlap_in_words(store, version) for version in versions}
     if as_json:
-        print_json([version.model_dump(mode="json") for version in versions])
+        print_json(
+            [{**each.model_dump(mode="json"), "test_items": overlap[each.digest]} for each in versions]
+        )
         return
     if not versions:
         console.print("There is no dataset yet: `arena data add FILE`, or `arena data from-votes`.")
         return
-    table = Table("dataset", "kind", "rows", "held out", "languages", "licence", "from", box=None)
+    table = Table(
+        "dataset", "kind", "rows", "held out", "languages", "licence", "test items", "from", box=None
+    )
     for version in versions:
         languages = ", ".join(list(version.statistics.get("languages", {}))[:4])
         origin = version.origin.get("file") or version.origin.get("built_from") or ""
         table.add_row(
             version.label, version.kind, f"{version.row_count:,}", f"{version.held_out_count:,}", languages,
-            version.licence or "unknown", str(origin),
+            version.licence or "unknown", overlap[version.digest], str(origin),
         )  # fmt: skip
     output.print(table)
 
@@ -130,6 +139,7 @@ def show(
 ) -> None:
     """Show a dataset: where it comes from, statistics, and its first rows (with --model: rendered, and the trained
     part in green)."""
+    from results.store.contamination import dataset_duplicates
     from trainers.datasets import MissingRows, UnknownDataset, find_dataset, read_rows
 
     with open_models(data) as store:
@@ -137,6 +147,8 @@ def show(
             found = find_dataset(store, dataset)
             shown = [row for row, _ in read_rows(data, found.digest, found.kind, limit=rows)]
             rendered, tokens = _rendered(store, data, found, model, rows) if model else ([], None)
+            overlap = data_check.overlap_in_words(store, found)
+            duplicates = dataset_duplicates(store, found.digest)
         except UnknownDataset as error:
             raise BadInput(str(error.args[0])) from None
         except MissingRows as error:
@@ -147,11 +159,16 @@ def show(
                 **found.model_dump(mode="json"),
                 "rows": [row.model_dump(mode="json", exclude_none=True) for row in shown],
                 "tokens": tokens,
+                "test_items": overlap,
+                "near_duplicates": None if duplicates is None else duplicates.extra_rows,
                 "rendered": [[part.model_dump(mode="json") for part in parts] for parts in rendered],
             }
         )
         return
-    _tell_dataset(found, tokens)
+    told = {"test items in it": overlap}
+    if duplicates is not None:
+        told["near-duplicates"] = f"{duplicates.extra_rows:,} rows in {duplicates.cluster_count:,} clusters"
+    _tell_dataset(found, tokens, told)
     if rendered:
         _tell_rendered(rendered)
         return
@@ -205,6 +222,7 @@ def from_votes(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Build a dataset from votes and judgments. Screened votes, held-out items and items of suites never enter."""
+    from trainers.contamination import SuiteGuard
     from trainers.datasets import NothingToBuild, VoteFilter, dataset_from_votes
 
     where = VoteFilter(
@@ -213,8 +231,10 @@ def from_votes(
     )  # fmt: skip
     with open_models(data) as store, progress_bar("Reading battles") as bar:
         try:
+            guard = SuiteGuard.of(data)
             built = dataset_from_votes(
-                store, name, kind, where, licence=licence, held_out_share=held_out, seed=seed,
+                store, name, kind, where, never=guard.never, contaminated=guard.contaminated,
+                licence=licence, held_out_share=held_out, seed=seed,
                 progress=lambda done, size: bar("", done, size, ""),
             )  # fmt: skip
         except NothingToBuild as error:
@@ -274,7 +294,7 @@ def _rendered(
     return shown, {"of_rows": min(1_000, found.row_count), **counted.model_dump(mode="json")}
 
 
-def _tell_dataset(found: StoredDataset, tokens: dict[str, Any] | None) -> None:
+def _tell_dataset(found: StoredDataset, tokens: dict[str, Any] | None, more: dict[str, str]) -> None:
     facts = found.statistics
     table = Table(show_header=False, box=None)
     lines = {
@@ -286,6 +306,7 @@ def _tell_dataset(found: StoredDataset, tokens: dict[str, Any] | None) -> None:
         "languages": ", ".join(f"{name} {count:,}" for name, count in facts.get("languages", {}).items()),
         "labels": ", ".join(f"{name} {count:,}" for name, count in facts.get("labels", {}).items()),
         "different words": f"{facts.get('distinct_words', 0):.0%} of the first 100,000",
+        **more,
     }
     if tokens is not None:
         lines[f"tokens (first {tokens['of_rows']:,} rows)"] = _spread(tokens["tokens"])

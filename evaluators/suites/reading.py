@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from evaluators.contamination.apart import scores_apart
 from evaluators.suites.comparing import Side, compare
 from evaluators.suites.errors import SuiteError
 from evaluators.suites.results_of import read_samples
@@ -54,7 +55,8 @@ def find_side(store: Store, word: str) -> Side:
 
 
 def run_summary(store: Store, run: StoredSuiteRun) -> dict[str, Any]:
-    """A run as plain JSON: its plan, state and results."""
+    """A run as plain JSON: its plan, state and results; and where models know items of a suite from their training,
+    the score on these `apart` from that on the clean ones."""
     results = suite_results(store, run.id).to_pylist()
     return {
         "run": str(run.id),
@@ -65,6 +67,7 @@ def run_summary(store: Store, run: StoredSuiteRun) -> dict[str, Any]:
         "finished": None if run.finished_at is None else run.finished_at.isoformat(),
         "plan": run.plan,
         "results": [{key: value for key, value in row.items() if key != "run_id"} for row in results],
+        "apart": scores_apart(store, run.id),
     }
 
 
