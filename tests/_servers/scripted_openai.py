@@ -191,6 +191,8 @@ async def chat(request: Request) -> Response:
             return stream(words(model, KOREAN, thinking="수도를 생각해 봅니다."))
         case "busy-then-ok" if second:
             return error(429, "too many requests", retry_after="0.2")
+        case "busy-for-long":
+            return error(429, "too many requests", retry_after="30")
         case "storm":
             return error(429, "too many requests", retry_after_ms="10")
         case "half" if dice.random() < 0.5:

@@ -190,7 +190,5 @@ async def test_a_request_that_gives_up_waiting_leaves_the_line() -> None:
 async def test_a_retry_after_beyond_the_time_allowed_is_told_at_once(scripted_server: str) -> None:
     began = time.monotonic()
     with pytest.raises(EngineUnavailable, match="too many requests"):
-        await read(
-            engine(scripted_server, "busy-then-ok:deadline", QUICK), ASKED.model_copy(update={"timeout": 0.1})
-        )
-    assert time.monotonic() - began < 2
+        await read(engine(scripted_server, "busy-for-long", QUICK), ASKED.model_copy(update={"timeout": 10}))
+    assert time.monotonic() - began < 8
