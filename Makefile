@@ -13,6 +13,8 @@ MODELS ?=
 # Settings: an arena.toml here or in the data folder
 CONFIG ?= $(wildcard arena.toml)
 SERVE_OPTIONS ?=
+# Processes that tests run in; each loads the small model, about 1 GiB.
+TEST_WORKERS ?= 2
 
 BIN := $(VENV)/bin
 HASH := $(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
@@ -57,7 +59,7 @@ lint: $(TESTING)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -m "not long and not gpu"
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile -m "not long and not gpu"
 
 test-long: $(TESTING)
 	$(BIN)/pytest -m "long" --timeout 7200
