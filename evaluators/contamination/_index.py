@@ -102,7 +102,7 @@ class Index:
         first, end = self.letters.bounds(len(same))
         self.first = first
         words, characters = word_windows(self.letters), character_windows(self.letters)
-        self._totals = {}
+        self._totals: dict[str, Ints] = {}
         self.tables = {
             "words": self._table("words", words),
             "characters": self._table("characters", characters),
@@ -113,7 +113,8 @@ class Index:
 
     def share(self, kind: str, passage: Ints, count: Ints) -> NDArray[np.float64]:
         """Which share of its windows `count` is, for each passage."""
-        return count / np.maximum(self._totals[kind][passage], 1)
+        shares: NDArray[np.float64] = count / np.maximum(self._totals[kind][passage], 1)
+        return shares
 
     def _table(self, kind: str, windows: Windows) -> Table:
         hashes = self.letters.hashes(windows.first, windows.end)

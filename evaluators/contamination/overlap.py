@@ -56,11 +56,11 @@ def overlaps(index: Index, rows: Iterable[Sequence[str]]) -> Iterator[Overlap]:
     """
     best: dict[int, tuple[float, Overlap, bool]] = {}
     for numbers, texts in _batches(rows):
-        for share, overlap, passage, is_rows_best in _found(index, np.array(numbers), texts):
+        for share, overlap, group, is_rows_best in _found(index, np.array(numbers), texts):
             if is_rows_best:
                 yield overlap
-            if passage not in best or share > best[passage][0]:
-                best[passage] = (share, overlap, is_rows_best)
+            if group not in best or share > best[group][0]:
+                best[group] = (share, overlap, is_rows_best)
     for group, (_, overlap, told) in best.items():
         for passage in index.groups[group][1 if told else 0 :]:
             yield replace(overlap, passage=passage)

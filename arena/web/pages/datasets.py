@@ -39,6 +39,7 @@ from results.interchange import BadFile
 from results.leaderboard import known_values
 from results.store import StoreError
 from results.store.datasets import DatasetRecord, dataset_versions, remove_dataset
+from trainers.contamination import SuiteGuard
 from trainers.datasets import (
     HELD_OUT,
     BadRows,
@@ -220,8 +221,10 @@ class _Datasets:
                 categories=frozenset(categories or ()), languages=frozenset(languages or ()),
                 models=frozenset(models or ()),
             )  # fmt: skip
+            guard = SuiteGuard.of(self._store.data_dir)
             made = dataset_from_votes(
-                self._store, _name(name, locale), kind, where, licence=licence.strip() or None,
+                self._store, _name(name, locale), kind, where, never=guard.never,
+                contaminated=guard.contaminated, licence=licence.strip() or None,
                 held_out_share=_share(held_out),
                 progress=lambda at, size: progress((at, size), desc=text(locale, "datasets.reading")),
             )  # fmt: skip

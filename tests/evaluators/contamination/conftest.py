@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -116,16 +115,3 @@ def knowing_engine(knowing_model: Path, tmp_path_factory: pytest.TempPathFactory
     pool = EnginePool(tmp_path_factory.mktemp("data"), dtype="float32")
     yield pool.get(ModelSpec(name="knowing", source=str(knowing_model)))
     asyncio.run(pool.close())
-
-
-@pytest.fixture
-def planted_rows() -> list[dict[str, Any]]:
-    """Thirty chat rows of which one asks an item of the quiz in other spacing, and one holds half of another."""
-    rows = [{"prompt": f"{n} 더하기 2는?", "response": f"답은 {n + 2}"} for n in range(28)]
-    korean = QUESTIONS[2].replace(" ", "")
-    half = QUESTIONS[0][: len(QUESTIONS[0]) * 3 // 4].upper()
-    return [
-        *rows,
-        {"prompt": f"읽어 봐: {korean}", "response": "라디오"},
-        {"prompt": f"… {half} …", "response": "yes"},
-    ]
