@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from results.store.ledger import capacity
 
 CPU_UTILISATION = 0.55
-"""Share of a plain matrix product's speed that training reaches on a CPU (measured with SmolLM2-135M)."""
+"""Share of a plain matrix product's speed that training reaches on a CPU: a guess until a first job has measured it."""
 GPU_UTILISATION = 0.35
 """Share of the data sheet's bfloat16 figure that training reaches on a GPU, as usually reported (MFU 0.3-0.4)."""
 
