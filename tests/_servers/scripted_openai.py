@@ -125,7 +125,10 @@ def seen(model: str) -> dict[str, Any]:
 @app.get("/v1/models")
 def models() -> dict[str, Any]:
     listed = {"english:listed": {"max_model_len": 4096}, "korean:listed": {}, "fails:listed": {}}
-    data = [{"id": model, "object": "model", "created": 1, "owned_by": "x", **more} for model, more in listed.items()]
+    data = [
+        {"id": model, "object": "model", "created": 1, "owned_by": "x", **more}
+        for model, more in listed.items()
+    ]
     return {"object": "list", "data": data}
 
 

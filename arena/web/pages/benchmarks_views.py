@@ -29,7 +29,12 @@ class Shown:
 def work_html(locale: str, work: Work | None, error: str = "") -> str:
     """Long work with its progress and the time left; `error` says why something was not begun."""
     return render(
-        "work.html", locale, work=work, error=error, left=_left(work), took=_time(work and work.seconds)
+        "work.html",
+        locale,
+        work=work,
+        error=error,
+        left=_left(work),
+        took=_time(work.seconds if work else None),
     )
 
 
