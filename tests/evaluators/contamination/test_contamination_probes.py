@@ -28,11 +28,9 @@ KNOWN = {f"item-{number}" for number in range(4)}
 
 
 def test_a_text_is_parted_before_a_word() -> None:
-    first, second = halves("In the cellar of the museum stands a clock that runs backwards at noon") or (
-        "",
-        "",
-    )
-    assert first + " " + second == "In the cellar of the museum stands a clock that runs backwards at noon"
+    text = "In the cellar of the old museum stands a clock that runs backwards whenever it snows"
+    first, second = halves(text) or ("", "")
+    assert first + " " + second == text
     assert abs(len(first) - len(second)) < 8
     assert halves("What is the capital of France?") is None, "half of it could be guessed"
     korean = halves("소라는 다락방에서 낡은 라디오를 찾아 할머니께 드렸고 할머니는 오래 웃으셨다.")
