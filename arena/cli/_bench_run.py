@@ -89,14 +89,18 @@ def run_file(
     except ValidationError as error:
         raise BadInput(f"{file}: {explained(error)}") from error
     models = [each if isinstance(each, str) else each.model for each in pinned.models]
-    digests = {each.model: each.digest for each in pinned.models if isinstance(each, PinnedModel) and each.digest}
+    digests = {
+        each.model: each.digest for each in pinned.models if isinstance(each, PinnedModel) and each.digest
+    }
     suites = [str(file.parent / each) if (file.parent / each).exists() else each for each in pinned.suites]
     mirror = datasets or (None if pinned.datasets is None else file.parent / pinned.datasets)
     wanted = Wanted(models, suites, options, pinned.chat_template and chat_template, mirror)
     summary, complete = run_wanted(wanted, data, config, digests, with_change=True)
     target = file.parent / (pinned.summary or f"{file.stem}-summary.json")
     partial = target.with_name(f"new-{target.name}")
-    partial.write_text(json.dumps(summary, ensure_ascii=False, indent=2, default=str) + "\n", encoding="utf-8")
+    partial.write_text(
+        json.dumps(summary, ensure_ascii=False, indent=2, default=str) + "\n", encoding="utf-8"
+    )
     partial.replace(target)
     console.print(f"Summary: {target}", markup=False, highlight=False)
     return summary, complete
@@ -126,7 +130,9 @@ def run_wanted(
                     f"{word} is pinned to {pin}, but is {contestant.version.digest} now ({contestant.version.label}): "
                     "something of it has changed"
                 )
-        judges = resolve_options(store, settings, data, [wanted.options.judge]) if wanted.options.judge else []
+        judges = (
+            resolve_options(store, settings, data, [wanted.options.judge]) if wanted.options.judge else []
+        )
         outcome = asyncio.run(_run(store, settings, data, wanted, contestants, judges, chosen))
         run = find_run(store, str(outcome.run.id))
         summary = run_summary(store, run)
@@ -158,7 +164,6 @@ async def _run(
     engines = settings.engines.model_copy(update={"dtype": options.dtype})
     settings = settings.model_copy(update={"engines": engines})
 
-
     def waits(reason: str) -> None:
         console.print(escape(reason), style="yellow", highlight=False)
 
@@ -177,7 +182,9 @@ async def _run(
     try:
         judge = None
         if judges:
-            judge = engine_grade(await asyncio.to_thread(pool.get, judges[0].spec), asyncio.get_running_loop())
+            judge = engine_grade(
+                await asyncio.to_thread(pool.get, judges[0].spec), asyncio.get_running_loop()
+            )
         with Bars(*columns, console=console) as bars:
             bar = bars.add_task("starting", total=None)
 
@@ -185,7 +192,10 @@ async def _run(
                 where = " · ".join(filter(None, (progress.model, progress.suite)))
                 errors = f" [red]{progress.errors} errors[/]" if progress.errors else ""
                 bars.update(
-                    bar, description=escape(where) + errors, total=progress.total or None, completed=progress.done
+                    bar,
+                    description=escape(where) + errors,
+                    total=progress.total or None,
+                    completed=progress.done,
                 )
 
             return await bench(
@@ -197,5 +207,3 @@ async def _run(
         raise
     finally:
         await pool.close()
-
-

@@ -86,7 +86,9 @@ def list_(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
         print_json([_shown(each) for each in found])
         return
     if not found:
-        console.print("There are no tokens: on this machine /v1 is open. `arena tokens create NAME` makes one.")
+        console.print(
+            "There are no tokens: on this machine /v1 is open. `arena tokens create NAME` makes one."
+        )
         return
     table = Table("name", "scope", "state", "made", "ends", "last used", "id")
     for each in found:
