@@ -258,6 +258,7 @@ def _figures(job: StoredJob) -> dict[str, str]:
         "held out": ", ".join(changes),
         "trained": f"{r['trained_parameters']:,} of {r['parameters']:,} parameters" if r else "",
         "tokens": f"{r['tokens']:,} in {r['seconds']:,.0f} s" if r.get("seconds") else "",
+        "rows left out": ", ".join(f"{n:,}: {why}" for why, n in (r.get("rows_left_out") or {}).items()),
         "artifact": r.get("artifact", ""),
         "model": r.get("model", ""),
     }
