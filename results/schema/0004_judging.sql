@@ -23,7 +23,7 @@ CREATE TABLE script_answers (
 CREATE TABLE script_battles (
     run_id UUID,
     battle_id UUID,
-    prompt_id VARCHAR NOT NULL,
+    prompt_name VARCHAR NOT NULL,
     sample INTEGER NOT NULL,
     reference VARCHAR,
     PRIMARY KEY (run_id, battle_id)

@@ -141,7 +141,7 @@ def _keep_battles(tx: Transaction, payload: _ScriptBattles) -> int:
                 {
                     "run_id": each.run_id,
                     "battle_id": battle,
-                    "prompt_id": each.prompt_id,
+                    "prompt_name": each.prompt_id,
                     "sample": each.sample,
                     "reference": reference,
                 },
