@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 def visit(page: Page, arena: Arena, address: str = "datasets") -> None:
     page.goto(f"{arena.url}{address}")
-    expect(page.locator("#datasets")).to_contain_text(re.compile("dataset|데이터셋"))
+    expect(page.locator("#datasets")).to_contain_text(re.compile("dataset|데이터셋", re.IGNORECASE))
 
 
 def test_a_file_with_bad_rows_then_a_good_one_as_the_model_sees_it(

@@ -68,15 +68,23 @@ def build(context: PageContext) -> None:
     on(parts["going"].change, lambda going: gr.Timer(active=going), [parts["going"]], [timer])
     on(parts["cancel"].click, page.cancel, [chosen], [*shown, parts["done"]])
     on(parts["resume"].click, page.resume, [chosen], [*shown, parts["done"]])
-    # The last of quick changes counts: form and file must end up alike.
+    # Every change, one after the other: form and file must end up alike.
     on(
         [field.input for field in fields],
         page.form_changed,
         fields,
         [text_of, state],
-        trigger_mode="always_last",
+        trigger_mode="multiple",
+        concurrency_limit=1,
     )
-    on(text_of.input, page.file_changed, [text_of], [*fields, state], trigger_mode="always_last")
+    on(
+        text_of.input,
+        page.file_changed,
+        [text_of],
+        [*fields, state],
+        trigger_mode="multiple",
+        concurrency_limit=1,
+    )
     on(parts["preset"].input, page.preset_chosen, [parts["preset"], *fields], [*fields, text_of, state])
     on(parts["estimate"].click, page.estimate, [text_of], [parts["answer"]], show_progress="minimal")
     on(parts["start"].click, page.start, [text_of], [parts["answer"], parts["done"], tabs, *shown])
@@ -86,7 +94,7 @@ class _Training:
     """The handlers. All of them ask for the operator."""
 
     def __init__(self, context: PageContext, parts: dict[str, Any], fields: Sequence[Any]) -> None:
-        self._store, self._parts = context.store, parts
+        self._store, self._roster, self._parts = context.store, context.roster, parts
         self._fields = {field.key: component for field, component in zip(FIELDS, fields, strict=True)}
 
     async def arrive(self, request: gr.Request) -> Updates:
@@ -229,6 +237,8 @@ class _Training:
         parts, found = self._parts, jobs(self._store)
         by_id = {str(each.id): each for each in found}
         job = by_id.get(chosen or "") or (found[-1] if found else None)
+        if job is not None and "model" in job.result:
+            self._let_take_part(job.result["model"])
         data_dir = self._store.data_dir
         value = str(job.id) if job is not None else None
         listed = queue_html(found, value, locale)
@@ -249,6 +259,11 @@ class _Training:
             parts["resume"]: gr.update(interactive=job is not None and job.state in ("failed", "cancelled")),
             parts["seen"]: seen,
         }
+
+    def _let_take_part(self, model: str) -> None:
+        """A finished model is there as soon as this page says so, not when the queue is next looked after."""
+        if model not in (each.version.label for each in self._roster.contestants()):
+            self._roster.update(current(self._store))
 
     def _judged(self, written: str, request: gr.Request) -> str:
         """Whether the file is a whole recipe, and what is wrong where it is not."""

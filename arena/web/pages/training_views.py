@@ -30,7 +30,7 @@ def queue_html(jobs: Sequence[StoredJob], chosen: str | None, locale: str) -> st
                 "id": str(each.id),
                 "name": each.name,
                 "state": each.state,
-                "steps": f"{told['step']:,}/{told['steps']:,}" if "step" in told else "–",
+                "steps": _steps(each),
                 "loss": _figure(result.get("train_loss", told.get("loss"))),
                 "held_out": _figure(after),
                 "model": result.get("model") or "–",
@@ -131,6 +131,7 @@ def _facts(job: StoredJob, locale: str) -> list[tuple[str, str]]:
         "held_out": ", ".join(changes),
         "loss": _figure(result.get("train_loss", told.get("loss"))),
         "trained": f"{trained:,} / {result['parameters']:,}" if trained is not None else "",
+        "steps": f"{result['steps']:,}" if result.get("steps") else "",
         "tokens": f"{result['tokens']:,}" if result.get("tokens") else "",
         "took": _time(result.get("seconds")) if result.get("seconds") else "",
         "speed": f"{told['tokens_per_second']:,.0f}" if told.get("tokens_per_second") else "",
@@ -168,6 +169,14 @@ def _curves(rows: Sequence[dict[str, Any]], locale: str) -> list[tuple[str, str]
             heading = text(locale, f"training.{title}")
             drawn.append((heading, curve_plot(curves, title=heading).svg(standalone=False)))
     return drawn
+
+
+def _steps(job: StoredJob) -> str:
+    """How many steps were made of how many; a finished training tells only how many it made."""
+    told, made = job.progress, job.result.get("steps")
+    if made is not None:
+        return f"{made:,}"
+    return f"{told['step']:,}/{told['steps']:,}" if "step" in told else "–"
 
 
 def _figure(value: Any) -> str:
