@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from results.store import open_store
 from tests.browser.conftest import Arena
@@ -54,6 +54,10 @@ def write(page: Page, text: str) -> None:
     page.locator("#yaml .cm-content").fill(text)
 
 
+def name_of(page: Page) -> Locator:
+    return page.locator("#field-name input, #field-name textarea").first
+
+
 def yaml_of(page: Page) -> str:
     return "\n".join(page.locator("#yaml .cm-line").all_inner_texts())
 
@@ -63,7 +67,8 @@ def test_form_and_file_are_in_step_and_errors_name_the_key(
 ) -> None:
     visit(page, training_arena)
     state = page.locator("#recipe-state")
-    page.locator("#field-name input, #field-name textarea").first.press_sequentially("학생 하나", delay=60)
+    name_of(page).fill("학생 하나")
+    page.keyboard.press("Tab")
     expect(page.locator("#yaml")).to_contain_text("name: 학생 하나")
     expect(state).to_contain_text("base:")
     page.locator("#field-base input").click()
@@ -75,6 +80,7 @@ def test_form_and_file_are_in_step_and_errors_name_the_key(
     page.get_by_role("option", name="lora-small", exact=True).click()
     expect(page.locator("#yaml")).to_contain_text("learning_rate: 0.0005")
     assert "name: 학생 하나" in yaml_of(page)
+    page.locator("#section-optimiser button").first.click()
     expect(page.locator("#field-optimiser-batch_size input")).to_have_value("8")
 
     write(page, RECIPE.replace("batch_size", "batch_sise"))
@@ -83,8 +89,13 @@ def test_form_and_file_are_in_step_and_errors_name_the_key(
     expect(page.locator("#field-optimiser-batch_size input")).to_have_value("8")  # the form stays what it was
     write(page, RECIPE)
     expect(page.locator("#field-optimiser-batch_size input")).to_have_value("2")
-    expect(page.locator("#field-optimiser-max_steps input")).to_have_value("4")
-    expect(page.locator("#field-name input, #field-name textarea").first).to_have_value("student")
+    expect(
+        page.locator("#field-optimiser-max_steps input, #field-optimiser-max_steps textarea")
+    ).to_have_value("4")
+    page.locator("#field-optimiser-batch_size input").fill("3")
+    expect(page.locator("#yaml")).to_contain_text("batch_size: 3")
+    assert "max_steps: 4" in yaml_of(page)
+    expect(name_of(page)).to_have_value("student")
 
     page.locator("#estimate").click()
     answer = page.locator("#answer")
@@ -101,12 +112,14 @@ def test_a_training_starts_is_watched_survives_a_reload_and_leaves_its_files(
     visit(page, training_arena)
     write(page, RECIPE)
     expect(page.locator("#recipe-state")).to_contain_text("whole recipe")
+    expect(name_of(page)).to_have_value("student")
     page.locator("#start").click()
     expect(page.locator("#job-message")).to_contain_text("student was queued")
     # A second one waits, can be stopped at once, and resumed.
     page.get_by_role("tab", name="New training").click()
     write(page, RECIPE.replace("student", "second"))
     expect(page.locator("#recipe-state")).to_contain_text("whole recipe")
+    expect(name_of(page)).to_have_value("second")
     page.locator("#start").click()
     expect(page.locator("#job-message")).to_contain_text("second was queued")
     detail = page.locator("#job-detail")

@@ -68,26 +68,15 @@ def build(context: PageContext) -> None:
     on(parts["going"].change, lambda going: gr.Timer(active=going), [parts["going"]], [timer])
     on(parts["cancel"].click, page.cancel, [chosen], [*shown, parts["done"]])
     on(parts["resume"].click, page.resume, [chosen], [*shown, parts["done"]])
-    # Every change, one after the other: form and file must end up alike.
-    on(
-        [field.input for field in fields],
-        page.form_changed,
-        fields,
-        [text_of, state],
-        trigger_mode="multiple",
-        concurrency_limit=1,
-    )
-    on(
-        text_of.input,
-        page.file_changed,
-        [text_of],
-        [*fields, state],
-        trigger_mode="multiple",
-        concurrency_limit=1,
-    )
+    # The last of quick changes counts; and since not every way to fill a field in tells of it, so does leaving one.
+    in_turn = {"trigger_mode": "always_last"}
+    left = [field.blur for field in fields if hasattr(field, "blur")]
+    changed = [field.input for field in fields]
+    on([*changed, *left], page.form_changed, fields, [text_of, state], **in_turn)
+    on(text_of.input, page.file_changed, [text_of], [*fields, state], **in_turn)
     on(parts["preset"].input, page.preset_chosen, [parts["preset"], *fields], [*fields, text_of, state])
     on(parts["estimate"].click, page.estimate, [text_of], [parts["answer"]], show_progress="minimal")
-    on(parts["start"].click, page.start, [text_of], [parts["answer"], parts["done"], tabs, *shown])
+    on(parts["start"].click, page.start, [text_of, *fields], [parts["answer"], parts["done"], tabs, *shown])
 
 
 class _Training:
@@ -199,12 +188,16 @@ class _Training:
 
         return await self._guarded(made, "answer", request)
 
-    async def start(self, written: str, request: gr.Request) -> Updates:
-        """Queue the recipe, and show how it goes."""
+    async def start(self, written: str, request: gr.Request, *values: Any) -> Updates:
+        """Queue the recipe, and show how it goes. A change may still be on its way from form to file, or back: then
+        nothing starts."""
         locale = locale_of(request)
 
         def queued() -> Updates:
-            job = queue.enqueue(self._store, recipe_from(written))
+            recipe = recipe_from(written)
+            if values_of(recipe) != values_of(recipe_from(recipe_text(values))):
+                return {self._parts["answer"]: message_html(text(locale, "training.differ"), locale)}
+            job = queue.enqueue(self._store, recipe)
             queue.advance(self._store)
             told = message_html(text(locale, "training.started", name=job.name), locale, good=True)
             return {

@@ -147,6 +147,8 @@ def _listed(value: Any) -> Any:
 def _shown(field: RecipeField, value: Any) -> Any:
     if field.kind in ("words", "wholes"):
         return value if isinstance(value, str) else ", ".join(map(str, value))
+    if field.kind in ("number", "whole") and field.default is None:
+        return "" if value is None else str(value)
     return "" if value is None and field.kind == "text" else value
 
 
@@ -161,7 +163,10 @@ def _meant(field: RecipeField, shown: Any) -> Any:
         return words or field.default
     if shown is None or (isinstance(shown, str) and not shown.strip()):
         return field.default
-    return shown.strip() if isinstance(shown, str) else shown
+    if isinstance(shown, str):
+        shown = shown.strip()
+        return int(shown) if field.kind == "whole" and shown.isdecimal() else shown
+    return shown
 
 
 FIELDS = recipe_fields()

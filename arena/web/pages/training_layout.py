@@ -94,11 +94,12 @@ def _component(field: RecipeField) -> Any:
     if field.kind == "flag":
         return gr.Checkbox(field.default, **more)
     bounds = field.bounds or None
-    if field.kind in ("number", "whole"):
+    # Gradio turns an empty number into 0 once it is shown, so one that may be empty is text.
+    if field.kind in ("number", "whole") and field.default is not None:
         whole = 0 if field.kind == "whole" else None
         return gr.Number(field.default, precision=whole, info=bounds, **more)
     shown = field.default if isinstance(field.default, str) else ", ".join(field.default or ())
-    commas = i18n("training.commas") if field.kind in ("words", "wholes") else None
+    commas = i18n("training.commas") if field.kind in ("words", "wholes") else bounds
     return gr.Textbox(shown, info=commas, max_length=1_000, **more)
 
 
