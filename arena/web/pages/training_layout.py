@@ -92,7 +92,7 @@ def _component(field: RecipeField) -> Any:
     if field.kind == "choice":
         return gr.Dropdown(list(field.choices), value=field.default, filterable=False, **more)
     if field.kind == "flag":
-        return gr.Checkbox(field.default, **more)
+        return gr.Checkbox(field.default, **{**more, "min_width": 200})
     bounds = field.bounds or None
     # Gradio turns an empty number into 0 once it is shown, so one that may be empty is text.
     if field.kind in ("number", "whole") and field.default is not None:
