@@ -164,7 +164,9 @@ def test_entries_of_the_file_are_read_only(arena: Arena, data: Path, folder: Pat
     assert "mine@1" in arena("models", "list").stdout
     for words in (("remove", "mine"), ("rollback", "mine"), ("add", "mine", "--no-check", "--note", "x")):
         done = arena("models", *words)
-        assert (done.returncode, f"an entry of {file}" in done.stderr) == (2, True), done.stderr
+        # A terminal breaks long paths wherever it must.
+        told = done.stderr.replace(" ", "")
+        assert (done.returncode, f"anentryof{file}" in told) == (2, True), done.stderr
     assert arena("models", "add", "mine", "--no-check", "--name", "variant").returncode == 0
     file.write_text("")
     listed = json.loads(arena("models", "list", "--json").stdout)
