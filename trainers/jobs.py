@@ -87,8 +87,11 @@ def advance(store: Store) -> list[StoredJob]:
             end_job(store, _interrupted(store.data_dir, running))
     now = jobs(store)
     running_count = sum(each.state == "running" for each in now)
-    waiting = [each for each in now if each.state == "queued" and not _just_started(store.data_dir, each)]
-    for next_job in waiting[: max(0, concurrent_jobs() - running_count)]:
+    queued = [each for each in now if each.state == "queued"]
+    waiting = [each for each in queued if not _just_started(store.data_dir, each)]
+    # A process that is on its way has its place already: else a later job could overtake it.
+    taken = running_count + len(queued) - len(waiting)
+    for next_job in waiting[: max(0, concurrent_jobs() - taken)]:
         start(store.data_dir, next_job)
     return now
 

@@ -112,6 +112,10 @@ def test_cancelled_trainings_stop_with_a_checkpoint_and_the_next_one_starts(
 ) -> None:
     ready(store, tiny_model, tmp_path)
     first, second, third = queued(store, "first"), queued(store, "second"), queued(store, "third")
+    for _ in range(3):  # the first process has not claimed its job yet: none may overtake it
+        advance(store)
+    marks = [(job_folder(store.data_dir, each.id) / "started").exists() for each in (first, second, third)]
+    assert marks == [True, False, False]
     started(store, first, 10)
     assert find_job(store, "second").state == "queued"
     assert cancel(store, third.id).state == "cancelled"

@@ -39,6 +39,7 @@ def main(data_dir: Path, job_id: UUID) -> int:
         claim = Claim(id=job_id, pid=pid, process_start=began(pid) or 0.0, limit=concurrent_jobs())
         if not claim_job(store, claim):
             log.info("another process has job %s, or others run: nothing to do", job_id)
+            (folder / "started").unlink(missing_ok=True)
             return 0
         found = job(store, job_id)
         assert found is not None  # it was just claimed

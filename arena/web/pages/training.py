@@ -110,7 +110,11 @@ class _Training:
 
         def found() -> Updates:
             updates = self._shown(chosen, locale_of(request))
-            return {} if updates[self._parts["seen"]] == seen else updates
+            if updates[self._parts["seen"]] == seen:
+                return {}
+            if chosen:  # somebody may have chosen another one since this was asked
+                updates[self._parts["chosen"]].pop("value")
+            return updates
 
         return _or_skip(await self._guarded(found, "queue", request), self._parts["seen"])
 

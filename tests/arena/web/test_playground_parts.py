@@ -102,7 +102,7 @@ def test_a_prompt_is_shown_token_by_token_and_nothing_in_it_is_markup() -> None:
     )
     prompted = Prompted(
         rendered_prompt="<|im_start|><b>&\n", rendered_by="engine", tokens=tokens,
-        prompt_log={"format": "chatml", "reason": "the tokenizer's own template (/home/me/models/m)",
+        prompt_log={"format": "chatml", "reason": "the tokenizer's own template (/srv/models/m)",
                     "policies": ["<script>"], "dropped_rounds": [{"number": 1, "begins": "<i>"}]},
     )  # fmt: skip
     page = prompt_html(prompted, "en")
@@ -111,7 +111,7 @@ def test_a_prompt_is_shown_token_by_token_and_nothing_in_it_is_markup() -> None:
     assert "<b>" not in page
     assert "<script>" not in page
     assert "<i>" not in page
-    assert "/home/me" not in page
+    assert "/srv/models" not in page
     assert page.count('tabindex="0"') == 1  # one tab stop for all tokens
 
 
