@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, ndtri
 
+from results.decisions import Gap, dispersion, gap_between
 from results.leaderboard import Rated
-from results.ratings import BradleyTerry, PairCounts, predict
+from results.ratings import BradleyTerry
 
-POWER = 0.8
-"""The chance with which the extra votes would decide, if the gap is what it is now."""
-HOPELESS = 50
-"""Where more than this many times the votes were needed, no number is given: the two are as good as equal."""
 _DRAWS = 20_000
 
 
-@dataclass(frozen=True)
-class Rival:
-    """A model against the leader. `probability` is P(leader beats it), a tie counting half. `more_votes` are
-    votes spread over all pairs as so far, `direct_battles` between the two alone; None where it is decided, or
-    where more than `HOPELESS` times the votes were needed."""
+class Rival(Gap):
+    """A model below the leader, and how far."""
 
     name: str
-    gap: float
-    probability: float
-    lower: float
-    upper: float
-    decided: bool
-    more_votes: int | None
-    direct_battles: int | None
 
 
 @dataclass(frozen=True)
@@ -59,52 +44,15 @@ def lead(rated: Rated, seed: int) -> Lead | None:
     if len(ranked) < 2:
         return None
     first = ranked[0]
-    overdispersion = _dispersion(counts, fit)
-    rivals = tuple(_rival(names, counts, fit, first, other, overdispersion) for other in ranked[1:])
+    overdispersion = dispersion(counts, fit)
+    rivals = tuple(
+        Rival(name=names[other], **gap_between(counts, fit, first, other, overdispersion).model_dump())
+        for other in ranked[1:]
+    )
     chances = _chances_of_being_first(fit, seed)
     often = sorted(zip(fit.rated.tolist(), chances, strict=True), key=lambda pair: -pair[1])[:5]
     own = dict(zip(fit.rated.tolist(), chances, strict=True))[first]
     return Lead(names[first], own, tuple((names[i], c) for i, c in often if c >= 0.01), rivals)
-
-
-def _rival(
-    names: tuple[str, ...], counts: PairCounts, fit: BradleyTerry, first: int, other: int, dispersion: float
-) -> Rival:
-    expected = predict(fit, first, other)
-    unit = fit.scale / math.log(10)
-    gap = float(fit.ratings[first] - fit.ratings[other]) / unit
-    covariance = fit.covariance
-    error = (
-        math.sqrt(
-            max(covariance[first, first] + covariance[other, other] - 2 * covariance[first, other], 0.0)
-        )
-        / unit
-    )
-    z = float(ndtri(0.5 + fit.level / 2))
-    decided = expected.lower > 0.5
-    more = direct = None
-    target = gap / (z + float(ndtri(POWER)))
-    # The error falls with the square root of the votes: (error / target)^2 times as many are needed.
-    times = (error / target) ** 2 if target > 0 else math.inf
-    if not decided and times <= HOPELESS:
-        p = float(expit(gap))
-        per_vote = dispersion / (p * (1 - p))
-        more = max(1, math.ceil(counts.total * (times - 1)))
-        direct = max(1, math.ceil(per_vote * (1 / target**2 - 1 / error**2)))
-    return Rival(
-        names[other], gap * unit, expected.probability, expected.lower, expected.upper, decided, more, direct
-    )
-
-
-def _dispersion(counts: PairCounts, fit: BradleyTerry) -> float:
-    """Residual variance of a comparison against that of a coin with the fitted probability (ties make it
-    smaller), over the rated models."""
-    rated = fit.rated
-    inner = counts.subset(rated)
-    t = fit.ratings[rated] * math.log(10) / fit.scale
-    p = expit(t[:, None] - t[None, :])
-    residual = (inner.wins * (1 - p) ** 2 + inner.wins.T * p**2 + inner.ties * (0.5 - p) ** 2).sum()
-    return float(residual / (inner.games * p * (1 - p)).sum())
 
 
 def _chances_of_being_first(fit: BradleyTerry, seed: int) -> list[float]:

@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from results.decisions import HOPELESS
 from results.figures import (
     FIGURE_CSS,
     Figure,
@@ -24,7 +25,6 @@ from results.figures import (
 from results.leaderboard_facts import size_text
 from results.reports._choice import Option, Resource
 from results.reports._csv import downloads
-from results.reports._decide import HOPELESS
 from results.reports._model import Example, Group, Report
 from results.reports._numbers import level_of, percent, points
 from results.reports._summary import summarise

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from results.reports._decide import HOPELESS, Lead
+from results.decisions import HOPELESS
+from results.reports._decide import Lead
 from results.reports._model import Report
 from results.reports._numbers import level_of, percent, points
 from results.reports._texts import Texts
