@@ -11,11 +11,14 @@ from rich.table import Table
 from arena.cli._common import console, output, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from evaluators.judge import JudgePlan, JudgeReport, JudgeSummary, JuryReport
     from results.agreement import Share
     from results.calibration import Calibration
     from results.judge_agreement import JudgeAgreement
     from results.judge_bias import Usability
+    from results.judge_grades import ModelGrades
     from results.store.judging import Standing
 
 REASONS = {
@@ -123,10 +126,12 @@ def print_summary(told: JudgeSummary) -> None:
     judge = told.judge
     if judge.mode is None:
         output.print(
-            f"[bold]{escape(judge.name)}[/]: {judge.judgments:,} imported verdicts. How it came to them is not "
-            "known here; `arena judge agreement` sets them against people's.",
+            f"[bold]{escape(judge.name)}[/]: {judge.judgments:,} imported verdicts"
+            + (f", {judge.grades:,} imported grades" if judge.grades else "")
+            + ". How it came to them is not known here; `arena judge agreement` sets verdicts against people's.",
             highlight=False,
         )
+        _print_grades(told.grades)
         return
     output.print(f"[bold]{escape(judge.name)}[/]  {usability(told.standing)}", highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -166,6 +171,7 @@ def print_summary(told: JudgeSummary) -> None:
     if told.cost is not None:
         row("cost", f"{told.cost:.4f}")
     output.print(table)
+    _print_grades(told.grades)
     if told.win_rates:
         rates = Table("model", "battles", "win rate", "at equal length", box=None, pad_edge=False)
         for each in told.win_rates:
@@ -176,6 +182,37 @@ def print_summary(told: JudgeSummary) -> None:
                 share(each.control.controlled),
             )
         output.print(rates)
+
+
+def _print_grades(graded: Sequence[ModelGrades]) -> None:
+    """Means by model, turn and criterion; replies without a grade beside them."""
+    if not graded:
+        return
+    turns = sorted({turn for each in graded for turn in each.by_turn})
+    criteria = list(dict.fromkeys(name for each in graded for name in each.by_criterion))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model", overflow="fold")
+    shown = [f"turn {turn}" for turn in turns] if len(turns) > 1 else []
+    for title in ("answers", "mean grade", *shown, *criteria, "unparsed"):
+        table.add_column(title, justify="right")
+    for each in graded:
+        by_turn = [_mean(each.by_turn.get(turn)) for turn in turns] if shown else []
+        table.add_row(
+            escape(each.model), f"{each.answers:,}", share(each.mean), *by_turn,
+            *(_mean(each.by_criterion.get(name)) for name in criteria), f"{each.unparsed:,}",
+        )  # fmt: skip
+    output.print(table)
+    lowest, highest = min(each.lowest for each in graded), max(each.highest for each in graded)
+    output.print(
+        f"Grades from {lowest:g} to {highest:g}; unparsed replies are in no mean. Intervals take the answers to one "
+        "question as one.",
+        highlight=False,
+        style="dim",
+    )
+
+
+def _mean(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def print_agreement(found: list[JudgeAgreement]) -> None:

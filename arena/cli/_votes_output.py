@@ -70,6 +70,13 @@ def tell_import(summary: ImportSummary) -> None:
             + ("" if summary.format == "votes" else f" ({summary.format})"),
             highlight=False,
         )
+    if summary.grades:
+        console.print(
+            f"  {summary.grades:,} grades, {summary.grades_added:,} of them new"
+            + (f"; {summary.unparsed:,} replies held none (unparsed)" if summary.unparsed else "")
+            + ": `arena judge show` has their means",
+            highlight=False,
+        )
     for reject in summary.rejects[:_SHOWN]:
         console.print(f"  line {reject.line}: {escape(reject.reason)}", highlight=False)
     if summary.rejected > _SHOWN:

@@ -287,16 +287,19 @@ def list_(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
     if as_json:
         print_data(judges)
         return
-    table = Table("judge", "mode", "judgments", "usable", box=None, pad_edge=False)
+    table = Table("judge", "mode", "judgments", "grades", "usable", box=None, pad_edge=False)
     for judge in judges:
         usable = {True: "yes", False: f"no ({judge.reason})", None: "-"}[judge.usable]
-        table.add_row(escape(judge.name), judge.mode or "imported", f"{judge.judgments:,}", usable)
+        table.add_row(
+            escape(judge.name), judge.mode or "imported", f"{judge.judgments:,}", f"{judge.grades:,}", usable
+        )
     output.print(table)
 
 
 @app.command()
 def show(judge: Judge_ = None, as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
-    """Show what is known of a judge: verdicts and failures, order, label, length and family, win rates, cost."""
+    """Show what is known of a judge: verdicts and failures, order, label, length and family, win rates, mean grades,
+    cost."""
     from evaluators.judge import UnknownJudge, summarise_judge
     from results.store import StoreError, open_store
 

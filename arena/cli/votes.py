@@ -99,7 +99,7 @@ def import_(
     if as_json:
         print_json(summary.model_dump(mode="json"))
     tell_import(summary)
-    if summary.refused or (summary.rejected and not summary.added + summary.known):
+    if summary.refused or (summary.rejected and not summary.added + summary.known + summary.grades):
         raise typer.Exit(BAD_USAGE)
 
 
@@ -110,8 +110,9 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="votes (the usual schema), lmsys, fastchat, mt-bench-pair, alpaca-eval; for training: dpo, kto, "
-            "reward, openai-preference, openai-chat; answers: alpaca-outputs, mt-bench-answers, arena-hard-answers.",
+            help="votes (the usual schema), lmsys, fastchat, mt-bench-pair, alpaca-eval; grades: mt-bench-single; for "
+            "training: dpo, kto, reward, openai-preference, openai-chat; answers: alpaca-outputs, mt-bench-answers, "
+            "arena-hard-answers.",
         ),
     ] = "votes",
     source: Annotated[
@@ -121,6 +122,7 @@ def export(
     model: Annotated[
         str | None, typer.Option(help="Answers: of this model only (name or name@version).")
     ] = None,
+    judge: Annotated[str | None, typer.Option(help="Grades: of this judge only.")] = None,
     public: Annotated[
         bool,
         typer.Option("--public", help="For publishing: voters are pseudonyms, personal data becomes marks."),
@@ -138,10 +140,12 @@ def export(
     fastchat, mt-bench-pair and alpaca-eval files hold, `arena votes import` reads back to the same ratings."""
     from results.interchange import (
         ANSWER_FORMATS,
+        GRADE_FORMAT,
         PREFERENCE_FORMATS,
         SHAPES,
         BadFile,
         export_answers,
+        export_grades,
         export_preferences,
         export_votes,
     )
@@ -152,17 +156,27 @@ def export(
     answers = format_ in ANSWER_FORMATS
     if model is not None and not answers:
         raise BadInput(f"--model is for answers: --format {', '.join(ANSWER_FORMATS)}")
+    grades = format_ == GRADE_FORMAT
+    if judge is not None and not grades:
+        raise BadInput(f"--judge is for grades: --format {GRADE_FORMAT}")
+    if grades and source == "human":
+        raise BadInput(f"--format {GRADE_FORMAT} holds grades of judges; leave --source out")
     summary: AnswerSummary | ExportSummary | PreferenceSummary
     other = 0
     shape = SHAPES.get(format_)
     chosen = source or (shape.source if shape is not None and shape.source else "human")
-    if chosen == "all" and not training:
+    if chosen == "all" and not training and not grades:
         raise BadInput("--source all is for training data; votes and judgments go to files of their own")
     try:
         with open_store(data) as store, progress_bar(f"exporting to {file.name}") as show:
             if training:
                 summary = export_preferences(
                     store, file, format_, source=chosen, agreement=agreement, public=public,
+                    progress=lambda done, total: show("exporting", done, total, ""),
+                )  # fmt: skip
+            elif grades:
+                summary = export_grades(
+                    store, file, judge=judge, public=public,
                     progress=lambda done, total: show("exporting", done, total, ""),
                 )  # fmt: skip
             elif answers:

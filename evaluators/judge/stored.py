@@ -23,7 +23,7 @@ class UnknownJudge(Exception):
 
 @dataclass(frozen=True)
 class KnownJudge:
-    """A judge with judgments or outcomes in the store. Imported judges have no mode."""
+    """A judge with judgments or outcomes in the store. Imported judges have no mode. `grades` are of single answers."""
 
     name: str
     mode: str | None
@@ -32,6 +32,7 @@ class KnownJudge:
     reason: str
     version_key: int | None
     judgments: int
+    grades: int = 0
 
 
 def known_judges(store: Store) -> list[KnownJudge]:
@@ -39,7 +40,10 @@ def known_judges(store: Store) -> list[KnownJudge]:
     rows = store.query(
         "SELECT g.name, p.mode, p.prompts, p.usable, coalesce(p.reason, '') AS reason, p.version_key, "
         "(SELECT count(*) FROM judgments j WHERE j.judge_key = g.judge_key AND (j.import_id IS NULL OR j.import_id IN "
-        "(SELECT id FROM imports WHERE state = 'done'))) AS judgments "
+        "(SELECT id FROM imports WHERE state = 'done'))) AS judgments, "
+        "(SELECT count(*) FROM answer_grades a WHERE a.judge_key = g.judge_key) + "
+        "(SELECT count(*) FROM rubric_grades r "
+        "WHERE r.judge_key = g.judge_key AND r.criterion = '') AS grades "
         "FROM judges g LEFT JOIN judge_profiles p USING (judge_key) ORDER BY judgments DESC, g.name"
     ).to_pylist()
     return [KnownJudge(**row) for row in rows]

@@ -24,6 +24,7 @@ from results.judge_bias import (
     standing,
     two_orders,
 )
+from results.judge_grades import ModelGrades, judge_grades
 from results.store import Store
 from results.store.judging import JudgeCall
 
@@ -61,7 +62,7 @@ class WinRate:
 @dataclass(frozen=True)
 class JudgeSummary:
     """Everything told of one judge. `outcomes` counts battles by status, `readings` replies by what could be made of
-    them; `orders` and `labels` are None for judges that grade."""
+    them; `orders` and `labels` are None for judges that grade, `grades` empty for those that do not."""
 
     judge: KnownJudge
     outcomes: dict[str, int]
@@ -74,6 +75,7 @@ class JudgeSummary:
     verbosity: Verbosity | None
     kinship: Kinship | None
     win_rates: tuple[WinRate, ...]
+    grades: tuple[ModelGrades, ...]
     prompt_tokens: int
     completion_tokens: int
     cost: float | None
@@ -163,6 +165,7 @@ def summarise_judge(store: Store, name: str | None = None) -> JudgeSummary:
         verbosity=_verbosity(judged),
         kinship=_kinship(judged),
         win_rates=_win_rates(judged),
+        grades=tuple(judge_grades(store, judge.name)),
         prompt_tokens=totals["p"],
         completion_tokens=totals["c"],
         cost=totals["cost"],

@@ -5,6 +5,7 @@ from results.interchange.answers import ANSWER_FORMATS, AnswerSummary, export_an
 from results.interchange.dialects import DIALECTS
 from results.interchange.errors import BadFile
 from results.interchange.exporting import ExportSummary, export_votes
+from results.interchange.exporting_grades import GRADE_FORMAT, export_grades
 from results.interchange.fields import FIELDS
 from results.interchange.importing import ImportSummary, Progress, import_votes
 from results.interchange.importing_answers import AnswersSummary, import_answers
@@ -17,6 +18,7 @@ __all__ = [
     "ANSWER_FORMATS",
     "DIALECTS",
     "FIELDS",
+    "GRADE_FORMAT",
     "PREFERENCE_FORMATS",
     "SHAPES",
     "AnswerSummary",
@@ -28,6 +30,7 @@ __all__ = [
     "Progress",
     "Reject",
     "export_answers",
+    "export_grades",
     "export_preferences",
     "export_votes",
     "import_answers",

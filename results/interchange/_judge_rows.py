@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from typing import Any
 
+from results.interchange.grades import Grade, grades_of
 from results.interchange.reading import BadRow, Row
-from results.interchange.votes import Unusable
+from results.interchange.votes import IMPORTED, Unusable
 
 _TIE_WITHIN = 0.1
 _BASELINE = "gpt-4-0314"
@@ -56,35 +58,43 @@ def pair(values: dict[str, Any], pseudonym: Callable[[str], str]) -> list[dict[s
 
 def pairs_from_grades(rows: list[Row]) -> Iterator[Row | BadRow]:
     """FastChat's single grades: of two models graded on one question and turn by one judge the higher wins;
-    within 0.1 it is a tie (compute_agreement.py). A grade of -1 means that none could be read."""
-    grades: dict[tuple[str, str, str], dict[str, tuple[float, Row]]] = defaultdict(dict)
+    within 0.1 it is a tie (compute_agreement.py). Replies without a grade give no comparison."""
+    graded: dict[tuple[str, str, int], dict[tuple[str, str], tuple[Grade, Row]]] = defaultdict(dict)
     for row in rows:
-        found = False
-        for turn, score in _scores(row.values):
-            if score is None or score < 0:
-                continue
-            found = True
-            judge, model = _judge(row.values), str(row.values.get("model") or row.values.get("model_id"))
-            grades[judge, str(row.values.get("question_id")), turn].setdefault(model, (score, row))
-        if not found:
-            yield BadRow(row.line, "the judge gave no grade", row.values)
-    for (judge, question, turn), graded in grades.items():
-        names = sorted(graded)
-        for place, model_a in enumerate(names):
-            for model_b in names[place + 1 :]:
-                (score_a, row), (score_b, other) = graded[model_a], graded[model_b]
-                gap = score_a - score_b
-                winner = "tie" if abs(gap) <= _TIE_WITHIN else "model_a" if gap > 0 else "model_b"
-                values = {
-                    "model_a": model_a,
-                    "model_b": model_b,
-                    "winner": winner,
-                    "judge": judge,
-                    "id": f"{question} turn {turn}",
-                    "category": row.values.get("category"),
-                    "timestamp": max(_time(row), _time(other)) or None,
-                }
-                yield Row(row.line, values)
+        try:
+            found = grades_of(row.values)
+        except Unusable as error:
+            yield BadRow(row.line, str(error), row.values)
+            continue
+        for grade in found:
+            if grade.score is not None:
+                answer = graded[grade.judge, grade.question, grade.turn]
+                answer.setdefault((grade.model, grade.digest), (grade, row))
+    for by_model in graded.values():
+        for first, second in combinations(sorted(by_model), 2):
+            (one, row), (other, _) = by_model[first], by_model[second]
+            yield Row(row.line, _pair_of(one, other, row.values.get("category")))
+
+
+def _pair_of(one: Grade, other: Grade, category: Any) -> dict[str, Any]:
+    """Two grades of one question and turn as a row of the usual schema."""
+    gap = (one.score or 0.0) - (other.score or 0.0)
+    digests = {
+        field: grade.digest
+        for field, grade in (("digest_a", one), ("digest_b", other))
+        if grade.digest != IMPORTED
+    }
+    return {
+        "model_a": one.model,
+        "model_b": other.model,
+        # Grades are read from decimal text: a gap of 0.1 must not fail by its binary form.
+        "winner": "tie" if abs(gap) <= _TIE_WITHIN + 1e-9 else "model_a" if gap > 0 else "model_b",
+        "judge": one.judge,
+        "id": f"{one.question} turn {one.turn}",
+        "category": category,
+        "timestamp": max(one.stamp or 0.0, other.stamp or 0.0) or None,
+        **digests,
+    }
 
 
 def alpaca(values: dict[str, Any], pseudonym: Callable[[str], str]) -> list[dict[str, Any]]:
@@ -158,19 +168,3 @@ def _question(values: dict[str, Any]) -> str | None:
 def _judge(values: dict[str, Any]) -> str:
     judge = values.get("judge") or values.get("judge_id")
     return str(judge[0] if isinstance(judge, list) and judge else judge)
-
-
-def _scores(values: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
-    if "score" in values:
-        yield str(values.get("turn") or 1), _float(values["score"])
-    else:
-        for turn in ("1", "2"):
-            yield turn, _float(values.get(f"score_turn{turn}"))
-
-
-def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _time(row: Row) -> float:
-    return _float(row.values.get("tstamp")) or 0.0

@@ -4,7 +4,7 @@ answers."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from results.ids import item_id, named_id
 from results.interchange.covers import Cover
 from results.interchange.errors import BadFile
-from results.interchange.paging import paged_battles
-from results.interchange.preferences import conversation_of
-from results.interchange.reading import format_of
+from results.interchange.paging import MODELS, SAID, conversation_of, write_battles
 from results.interchange.shapes import Message
-from results.interchange.writers import open_writer
 from results.store import Store
 
 ANSWER_FORMATS: dict[str, tuple[str, ...]] = {
@@ -27,19 +24,15 @@ ANSWER_FORMATS: dict[str, tuple[str, ...]] = {
 }
 """Formats of answers, and the fields of their rows."""
 
-_BATTLES = """
+_BATTLES = f"""
 SELECT b.id::VARCHAR AS battle, b.conversation_a, b.conversation_b, epoch(b.created_at) AS time,
        ma.name || '@' || va.number AS model_a, mb.name || '@' || vb.number AS model_b,
-       (SELECT list({'number': t.number, 'message': t.message, 'side': g.side, 'text': g.text}
-                    ORDER BY t.number, g.created_at)
-        FROM turns t JOIN generations g ON g.battle_id = t.battle_id AND g.turn = t.number
-        WHERE t.battle_id = b.id AND g.error_kind IS NULL) AS said
+       {SAID}
 FROM battles b
-JOIN model_versions va ON va.version_key = b.version_a JOIN models ma ON ma.model_key = va.model_key
-JOIN model_versions vb ON vb.version_key = b.version_b JOIN models mb ON mb.model_key = vb.model_key
+{MODELS}
 WHERE b.id > ?::UUID AND (b.import_id IS NULL OR b.import_id IN (SELECT id FROM imports WHERE state = 'done'))
 ORDER BY b.id LIMIT ?
-"""
+"""  # noqa: S608 - parts of our own
 
 
 class AnswerSummary(BaseModel):
@@ -72,30 +65,17 @@ def export_answers(
     fields = ANSWER_FORMATS.get(format)
     if fields is None:
         raise BadFile(f"--format {format}: answers can be {', '.join(ANSWER_FORMATS)}")
-    if format_of(path) not in ("jsonl", "json"):
-        raise BadFile(f"{path.name}: answers go to a file that ends in .jsonl or .json")
     cover = Cover(store.data_dir) if public else None
     left_out: Counter[str] = Counter()
     seen: set[tuple[str, str]] = set()
-    with open_writer(path, fields) as write:
-        for battle, side in _sides(store):
-            name = battle[f"model_{side}"]
-            if model not in (None, name, name.rpartition("@")[0]):
-                continue
-            messages = conversation_of(battle, side)
-            asked = [each["content"] for each in messages if each["role"] == "user"]
-            if not asked or messages[-1]["role"] != "assistant":
-                left_out["no answers stored"] += 1
-                continue
-            key = (name, "\0".join(asked[:1] if format == "alpaca-outputs" else asked))
-            if key in seen:
-                left_out["answered before"] += 1
-                continue
-            seen.add(key)
-            row = _row(format, name, messages, battle["time"])
-            write([row if cover is None else cover.text(row)])
-            if len(seen) % 500 == 0:
-                progress(len(seen), len(seen))
+
+    def rows_of(battle: dict[str, Any]) -> list[dict[str, Any]]:
+        sides = [side for side in ("a", "b") if _is_asked(model, battle[f"model_{side}"])]
+        found = [_first_answer(format, battle, side, seen, left_out) for side in sides]
+        rows = [row for row in found if row is not None]
+        return rows if cover is None else [cover.text(row) for row in rows]
+
+    write_battles(store, path, fields, _BATTLES, [], rows_of, progress)
     return AnswerSummary(
         file=str(path),
         format=format,
@@ -106,10 +86,26 @@ def export_answers(
     )
 
 
-def _sides(store: Store) -> Iterator[tuple[dict[str, Any], str]]:
-    for battle in paged_battles(store, _BATTLES):
-        yield battle, "a"
-        yield battle, "b"
+def _is_asked(wanted: str | None, label: str) -> bool:
+    """Whether a version's label is the wanted one (a name, name@version, or None for all)."""
+    return wanted in (None, label, label.rpartition("@")[0])
+
+
+def _first_answer(
+    format: str, battle: dict[str, Any], side: str, seen: set[tuple[str, str]], left_out: Counter[str]
+) -> dict[str, Any] | None:
+    """The row of a side's answer; None where it has none, or its model answered the same before (`seen`)."""
+    name, messages = battle[f"model_{side}"], conversation_of(battle, side)
+    asked = [each["content"] for each in messages if each["role"] == "user"]
+    if not asked or messages[-1]["role"] != "assistant":
+        left_out["no answers stored"] += 1
+        return None
+    key = (name, "\0".join(asked[:1] if format == "alpaca-outputs" else asked))
+    if key in seen:
+        left_out["answered before"] += 1
+        return None
+    seen.add(key)
+    return _row(format, name, messages, battle["time"])
 
 
 def _row(format: str, model: str, messages: list[Message], time: float) -> dict[str, Any]:

@@ -35,13 +35,15 @@ class Skipped(NamedTuple):
 @dataclass(frozen=True)
 class Dialect:
     """A format: `columns` are those that a file of it must have (one of the sets), `convert` gives a row's
-    rows in the usual schema (none: nothing to import) or raises Unusable, `at_end` those that need all rows."""
+    rows in the usual schema (none: nothing to import) or raises Unusable, `at_end` those that need all rows. With
+    `grades` its rows are grades of single answers, which are stored as such beside the comparisons made of them."""
 
     name: str
     source: Source
     columns: tuple[frozenset[str], ...]
     convert: Callable[[dict[str, Any], Pseudonym], list[dict[str, Any]]] | None = None
     at_end: Callable[[list[Row]], Iterator[Row | BadRow]] | None = field(default=None)
+    grades: bool = False
 
     def matches(self, columns: Collection[str]) -> bool:
         """Whether a file with these columns is of this format."""
@@ -91,7 +93,7 @@ DIALECTS: dict[str, Dialect] = {
         Dialect(
             "mt-bench-single", "judge",
             _sets("question_id model judge score", "question_id model_id judge_id score_turn1"),
-            at_end=_judge_rows.pairs_from_grades,
+            at_end=_judge_rows.pairs_from_grades, grades=True,
         ),
         Dialect("alpaca-eval", "judge", _sets("output_1 output_2 preference"), _judge_rows.alpaca),
         Dialect("arena-hard", "judge", _sets("games model judge"), _judge_rows.arena_hard),

@@ -17,6 +17,7 @@ from results.ids import named_id
 from results.interchange.dialects import Dialect, Skipped, detect
 from results.interchange.errors import BadFile
 from results.interchange.fields import FIELDS, Columns, choose_columns
+from results.interchange.importing_grades import GradesAdded, check_judges, import_grades
 from results.interchange.keys import KeyedVote, Numbering, keyed, voter_id
 from results.interchange.pseudonyms import Pseudonyms
 from results.interchange.reading import BadRow, content_files, open_rows
@@ -32,7 +33,8 @@ _CHUNK_TEXT = 64 * 1024 * 1024
 class ImportSummary(BaseModel):
     """What became of a file. `known` rows were in the store already; `rejects` are the first bad rows,
     `rejects_file` has all of them. After a strict import with bad rows `refused` is true, and nothing was
-    imported. `skipped` rows are fine and hold no verdict (a log's chats)."""
+    imported. `skipped` rows are fine and hold no verdict (a log's chats). Of files of single grades
+    `grades` are all grades, `grades_added` the new ones, and `unparsed` the replies in which there was none."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,6 +48,9 @@ class ImportSummary(BaseModel):
     refused: bool = False
     format: str = "votes"
     skipped: int = 0
+    grades: int = 0
+    grades_added: int = 0
+    unparsed: int = 0
 
 
 class Progress(NamedTuple):
@@ -82,6 +87,9 @@ def import_votes(
     what was compared alone (`results.interchange.keys`). An interrupted import leaves nothing and can be run
     again.
 
+    Single grades (`mt-bench-single`) become comparisons of models that were graded on one question, and are stored as
+    they are as well (`results.judge_grades`).
+
     Raises BadFile where the file or the mapping cannot be used at all.
     """
     if not path.exists():
@@ -106,6 +114,9 @@ def import_votes(
     bad = Rejects(rejects)
     file = _File(path, columns, dialect, Pseudonyms(store.data_dir) if dialect is not None else str)
     name = dialect.name if dialect is not None else "votes"
+    graded = GradesAdded(0, 0, 0)
+    if dialect is not None and dialect.grades:
+        check_judges(store, path, columns.fixed)
     try:
         if strict:
             rows = sum(1 for _ in _votes(file, bad, progress, "checking"))
@@ -126,6 +137,8 @@ def import_votes(
         # The store does not read again what it has; the bad rows are still worth telling.
         for _ in votes:
             pass
+        if dialect is not None and dialect.grades:
+            graded = import_grades(store, record.id, path, columns.fixed)
     finally:
         rejects_file = bad.close()
     return ImportSummary(
@@ -138,6 +151,9 @@ def import_votes(
         rejects_file=rejects_file,
         format=name,
         skipped=file.skipped,
+        grades=graded.grades,
+        grades_added=graded.added,
+        unparsed=graded.unparsed,
     )
 
 

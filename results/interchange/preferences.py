@@ -3,7 +3,6 @@ conversations, each with where it comes from."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from results.interchange.covers import Cover
 from results.interchange.errors import BadFile
-from results.interchange.paging import paged_battles
-from results.interchange.reading import format_of
+from results.interchange.paging import MODELS, SAID, conversation_of, write_battles
 from results.interchange.shapes import Message
-from results.interchange.writers import open_writer
 from results.store import Store
 
 PREFERENCE_FORMATS: dict[str, tuple[str, ...]] = {
@@ -28,24 +25,20 @@ PREFERENCE_FORMATS: dict[str, tuple[str, ...]] = {
 }
 """Formats of training data, and the fields of their rows."""
 
-_BATTLES = """
+_BATTLES = f"""
 SELECT b.id::VARCHAR AS battle, b.conversation_a, b.conversation_b, b.category, b.language,
        ma.name || '@' || va.number AS model_a, va.digest AS digest_a,
        mb.name || '@' || vb.number AS model_b, vb.digest AS digest_b,
-       (SELECT list({'verdict': c.verdict, 'source': c.source, 'judge': c.judge} ORDER BY c.time, c.seq)
+       (SELECT list({{'verdict': c.verdict, 'source': c.source, 'judge': c.judge}} ORDER BY c.time, c.seq)
         FROM comparisons c WHERE c.battle_id = b.id AND c.excluded IS NULL AND (? = 'all' OR c.source = ?)) AS verdicts,
-       (SELECT list({'number': t.number, 'message': t.message, 'side': g.side, 'text': g.text}
-                    ORDER BY t.number, g.created_at)
-        FROM turns t JOIN generations g ON g.battle_id = t.battle_id AND g.turn = t.number
-        WHERE t.battle_id = b.id AND g.error_kind IS NULL) AS said
+       {SAID}
 FROM battles b
-JOIN model_versions va ON va.version_key = b.version_a JOIN models ma ON ma.model_key = va.model_key
-JOIN model_versions vb ON vb.version_key = b.version_b JOIN models mb ON mb.model_key = vb.model_key
+{MODELS}
 WHERE NOT coalesce((SELECT held_out FROM items i WHERE i.id = b.item_id), false)
   AND b.id IN (SELECT battle_id FROM comparisons WHERE excluded IS NULL AND (? = 'all' OR source = ?))
   AND b.id > ?::UUID
 ORDER BY b.id LIMIT ?
-"""
+"""  # noqa: S608 - parts of our own
 
 
 class PreferenceSummary(BaseModel):
@@ -83,21 +76,14 @@ def export_preferences(
     fields = PREFERENCE_FORMATS.get(format)
     if fields is None:
         raise BadFile(f"--format {format}: training data can be {', '.join(PREFERENCE_FORMATS)}")
-    if format_of(path) not in ("jsonl", "json"):
-        raise BadFile(f"{path.name}: training data goes to a file that ends in .jsonl or .json")
     cover = Cover(store.data_dir) if public else None
     left_out: Counter[str] = Counter()
-    battles = rows = 0
-    with open_writer(path, fields) as write:
-        for battle in paged_battles(store, _BATTLES, [source] * 4):
-            battles += 1
-            made = _rows(format, battle, agreement, left_out)
-            if cover is not None:
-                made = [_covered(row, cover) for row in made]
-            write(made)
-            rows += len(made)
-            if battles % 500 == 0:
-                progress(battles, battles)
+
+    def rows_of(battle: dict[str, Any]) -> list[dict[str, Any]]:
+        made = _rows(format, battle, agreement, left_out)
+        return made if cover is None else [_covered(row, cover) for row in made]
+
+    battles, rows = write_battles(store, path, fields, _BATTLES, [source] * 4, rows_of, progress)
     return PreferenceSummary(
         file=str(path),
         format=format,
@@ -154,25 +140,6 @@ def _rows(
             "non_preferred_output": rejected,
             "provenance": provenance,
         }
-    ]
-
-
-def conversation_of(battle: dict[str, Any], side: str) -> list[Message]:
-    """A side's messages, from `conversation_a`/`conversation_b` or from `said` (turns with their answers)."""
-    stored = battle[f"conversation_{side}"]
-    if stored:
-        messages: list[Message] = json.loads(stored)
-        return messages
-    # Of several answers to one turn the last one stands.
-    turns = {
-        said["number"]: (said["message"], said["text"])
-        for said in battle["said"] or ()
-        if said["side"] == side
-    }
-    return [
-        {"role": role, "content": text}
-        for number in sorted(turns)
-        for role, text in zip(("user", "assistant"), turns[number], strict=True)
     ]
 
 

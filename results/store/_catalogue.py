@@ -16,6 +16,7 @@ from results.store import (
     answered_battles,
     contamination,
     datasets,
+    grades,
     jobs,
     judging,
     ledger,
@@ -49,6 +50,7 @@ OPERATIONS: dict[str, Operation[Any, Any]] = {
         tokens,
         scripted,
         judging,
+        grades,
     )
     for operation in vars(module).values()
     if isinstance(operation, Operation)

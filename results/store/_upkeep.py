@@ -40,6 +40,9 @@ _ORPHANS = {
     "battles of unknown model versions": "SELECT count(*) FROM battles "
     "WHERE version_a NOT IN (SELECT version_key FROM model_versions) "
     "OR version_b NOT IN (SELECT version_key FROM model_versions)",
+    "grades of unknown judges or model versions": "SELECT count(*) FROM answer_grades "
+    "WHERE judge_key NOT IN (SELECT judge_key FROM judges) "
+    "OR version_key NOT IN (SELECT version_key FROM model_versions)",
     "comparisons that share a sequence number": "SELECT count(*) FROM "
     "(SELECT seq FROM (SELECT seq FROM votes UNION ALL SELECT seq FROM judgments) GROUP BY seq HAVING "
     "count(*) > 1)",

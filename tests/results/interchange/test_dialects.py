@@ -167,7 +167,8 @@ def test_mt_bench_grades_become_pairs(store: Store, tmp_path: Path) -> None:
         for turn, score in enumerate(scores, start=1)
     ]
     done = again(store, written(tmp_path / "gpt-4_single.jsonl", rows))
-    assert (done.format, done.added, done.rejected) == ("mt-bench-single", 4, 1)
+    assert (done.format, done.added, done.rejected) == ("mt-bench-single", 4, 0)
+    assert (done.grades, done.grades_added, done.unparsed) == (6, 6, 1)
     assert sorted(verdicts(store)) == [
         ("가람", "나래", "a", "gpt-4"), ("가람", "나래", "tie", "gpt-4"), ("가람", "다솜", "a", "gpt-4"),
         ("나래", "다솜", "b", "gpt-4"),
