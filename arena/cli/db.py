@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from arena.cli._backups import back_up, keep_backing_up, tell_backup
 from arena.cli._common import (
@@ -184,6 +185,38 @@ def compact(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
     if as_json:
         print_json(done.model_dump())
     console.print(f"{done.before:,} bytes before, {done.after:,} bytes now.", highlight=False)
+
+
+@app.command()
+def audit(
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the newest changes.")] = 50,
+    as_json: AsJson = False,
+    wait: Wait = 30.0,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Show what people changed, the newest first: votes, screening, forgetting, models, aliases, datasets, trainings,
+    tokens."""
+    with _store(data, wait) as store:
+        rows = store.query(
+            "SELECT time, action, entity_id::VARCHAR AS entity, before, after FROM audit "
+            "ORDER BY time DESC, id DESC LIMIT ?",
+            [limit],
+        ).to_pylist()
+    if as_json:
+        print_json(
+            [
+                {**row, "time": f"{row['time'].isoformat()}Z", "before": json.loads(row["before"]),
+                 "after": json.loads(row["after"])}
+                for row in rows
+            ]
+        )  # fmt: skip
+        return
+    table = Table("time (UTC)", "change", "before", "after", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(
+            f"{row['time']:%Y-%m-%d %H:%M:%S}", row["action"], escape(row["before"]), escape(row["after"])
+        )
+    output.print(table)
 
 
 @app.command()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from results.ids import named_id, new_id
 from results.records import ModelVersion, ModelVersionRecord, ModelVersionRef, Record, now
+from results.store._audit import note
 from results.store._operations import Nothing, Operation
 from results.store._transaction import Row, Transaction, one
 from results.store.errors import BadWrite
@@ -100,17 +100,7 @@ def audit_change(
     tx: Transaction, kind: str, name: str, action: str, before: int | None, after: int | None
 ) -> None:
     """Tell the audit that a name (of a model or an alias) stands for another version, or for none."""
-    tx.insert(
-        "audit",
-        {
-            "id": new_id(),
-            "time": now(),
-            "action": action,
-            "entity_id": named_id(kind, name),
-            "before": json.dumps({kind: name, "version_key": before}, ensure_ascii=False),
-            "after": json.dumps({kind: name, "version_key": after}, ensure_ascii=False),
-        },
-    )
+    note(tx, action, (kind, name), {kind: name, "version_key": before}, {kind: name, "version_key": after})
 
 
 UPSERT_MODEL_VERSIONS = Operation("upsert_model_versions", ModelVersions, list[ModelVersionRef], _upsert)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from results.records import Record, UtcTime, now
+from results.store._audit import note
 from results.store._operations import Nothing, Operation
 from results.store._transaction import Transaction, one
 from results.store.errors import BadWrite
@@ -78,6 +79,8 @@ def _add(tx: Transaction, dataset: DatasetRecord) -> StoredDataset:
     )
     if known is not None:
         # Said again of the same rows: what is known of them may have grown.
+        if tx.row("SELECT 1 FROM datasets WHERE dataset_key = ? AND removed_at IS NOT NULL", known[0]):
+            note(tx, "dataset add", ("dataset", dataset.name), {}, {"dataset": dataset.name, "again": True})
         tx.write(
             "UPDATE datasets SET removed_at = NULL, licence = coalesce(?, licence), origin = ?, statistics = ? "
             "WHERE dataset_key = ?",
@@ -99,6 +102,7 @@ def _add(tx: Transaction, dataset: DatasetRecord) -> StoredDataset:
             "created_at": now(),
         },
     )
+    note(tx, "dataset add", ("dataset", dataset.name), {}, {"dataset": dataset.name, "number": number})
     return _one(tx, key)
 
 
@@ -122,11 +126,15 @@ def _stored(row: tuple[Any, ...]) -> StoredDataset:
 
 
 def _remove(tx: Transaction, which: DatasetName) -> int:
-    return tx.write(
+    removed = tx.write(
         "UPDATE datasets SET removed_at = ? WHERE name = ? AND (?::INTEGER IS NULL OR number = ?) "
         "AND removed_at IS NULL",
         now(), which.name, which.number, which.number,
     )  # fmt: skip
+    if removed:
+        gone = {"dataset": which.name, "number": which.number}
+        note(tx, "dataset remove", ("dataset", which.name), gone, {"versions": removed})
+    return removed
 
 
 def _text(value: dict[str, Any]) -> str:

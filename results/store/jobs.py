@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from results.records import Record, UtcTime, now
+from results.store._audit import note
 from results.store._operations import Nothing, Operation
 from results.store._transaction import Transaction
 from results.store.errors import BadWrite
@@ -162,6 +163,7 @@ def _add(tx: Transaction, new: JobRecord) -> StoredJob:
             "created_at": new.created_at,
         },
     )
+    note(tx, "job add", new.id, {}, {"job": new.name})
     return _known(tx, new.id)
 
 
@@ -213,6 +215,8 @@ def _cancel(tx: Transaction, which: JobId) -> StoredJob:
         tx.write("UPDATE jobs SET state = 'cancelled', finished_at = ? WHERE id = ?", now(), which.id)
     elif found.state == "running":
         tx.write("UPDATE jobs SET cancel_asked = true WHERE id = ?", which.id)
+    if found.state == "queued" or (found.state == "running" and not found.cancel_asked):
+        note(tx, "job cancel", which.id, {"job": found.name, "state": found.state}, {})
     return _known(tx, which.id)
 
 
@@ -223,6 +227,7 @@ def _requeue(tx: Transaction, which: JobId) -> StoredJob:
             "UPDATE jobs SET state = 'queued', cancel_asked = false, pid = NULL, finished_at = NULL WHERE id = ?",
             which.id,
         )
+        note(tx, "job requeue", which.id, {"job": found.name, "state": found.state}, {"state": "queued"})
     return _known(tx, which.id)
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from results.records import Record, UtcTime, now
+from results.store._audit import note
 from results.store._operations import Nothing, Operation
 from results.store._transaction import Transaction
 from results.store.errors import BadWrite
@@ -62,6 +63,7 @@ def _add(tx: Transaction, token: TokenRecord) -> None:
     if any(each.state == "active" for each in known):
         raise BadWrite(f"there is a token named '{token.name}' already: revoke it, or choose another name")
     tx.insert("tokens", token.model_dump())
+    note(tx, "token create", token.id, {}, {"token": token.name})
 
 
 def _one(tx: Transaction, asked: _TokenId) -> TokenRecord | None:
@@ -74,10 +76,14 @@ def _all(tx: Transaction, asked: Nothing) -> list[TokenRecord]:
 
 
 def _revoke(tx: Transaction, asked: _TokenTime) -> TokenRecord:
-    tx.write("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", asked.time, asked.id)
+    revoked = tx.write(
+        "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", asked.time, asked.id
+    )
     found = _one(tx, _TokenId(id=asked.id))
     if found is None:
         raise BadWrite(f"there is no token {asked.id}")
+    if revoked:
+        note(tx, "token revoke", asked.id, {"token": found.name}, {})
     return found
 
 
