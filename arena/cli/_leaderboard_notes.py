@@ -6,6 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from results.decisions import Decision
     from results.leaderboard import Leaderboard
     from results.store import Store
 
@@ -66,6 +67,23 @@ def notes_of(board: Leaderboard) -> list[str]:
         )
     notes.extend(f"{row.model}: {row.reason}." for row in board.models if row.reason)
     return notes
+
+
+def decision_words(found: Decision) -> str:
+    """Whether a model is better than another, in a sentence or two."""
+    if found.probability is None or found.lower is None or found.upper is None:
+        return f"Nothing compares {found.model} with {found.opponent} yet."
+    sure = f"P({found.model} beats {found.opponent}) {found.probability:.0%} ({found.lower:.0%} to {found.upper:.0%})"
+    if found.basis == "battles":
+        sure += f", by their {found.battles:,} battles alone: one of them won or lost everything and has no rating"
+    if found.answer in ("better", "worse"):
+        return f"{found.model} is {found.answer} than {found.opponent}. {sure}."
+    if found.answer == "as_good":
+        return f"{found.model} and {found.opponent} are as good as equal. {sure}."
+    more = (
+        f": about {found.more_battles:,} more battles between them would tell" if found.more_battles else ""
+    )
+    return f"Undecided whether {found.model} is better than {found.opponent}{more}. {sure}."
 
 
 def _reasons(excluded: dict[str, int]) -> str:
