@@ -96,6 +96,33 @@ class Boosted:
         return boosted
 
 
+class Changeable:
+    """A policy whose boost can be set while an arena is served: for a new model against its parent, say."""
+
+    def __init__(self, settings: MatchmakingSettings) -> None:
+        self._base = _base(settings)
+        boost = settings.boost
+        self._boosted = None if boost is None else Boosted(self._base, boost.pair, boost.probability)
+
+    @property
+    def name(self) -> str:
+        """See `Policy`."""
+        return (self._boosted or self._base).name
+
+    @property
+    def boosted(self) -> OrderedPair | None:
+        """The pair that is boosted now."""
+        return None if self._boosted is None else self._boosted.pair
+
+    def boost(self, pair: OrderedPair | None, probability: float = 0.5) -> None:
+        """Boost this pair, and no other; None ends the boost. Battles that were drawn already stay as they are."""
+        self._boosted = None if pair is None else Boosted(self._base, pair, probability)
+
+    def probabilities(self, models: Sequence[str]) -> dict[OrderedPair, float]:
+        """See `Policy`."""
+        return (self._boosted or self._base).probabilities(models)
+
+
 def draw(models: Sequence[str], policy: Policy, rng: random.Random) -> Draw:
     """Draw an ordered pair of different models.
 
@@ -111,9 +138,10 @@ def draw(models: Sequence[str], policy: Policy, rng: random.Random) -> Draw:
     return Draw(a, b, policy.name, table[a, b])
 
 
-def policy_from(settings: MatchmakingSettings) -> Policy:
+def policy_from(settings: MatchmakingSettings) -> Changeable:
     """The policy that the settings name."""
-    base: Policy = Weighted(settings.weights) if settings.strategy == "weighted" else Uniform()
-    if settings.boost is None:
-        return base
-    return Boosted(base, settings.boost.pair, settings.boost.probability)
+    return Changeable(settings)
+
+
+def _base(settings: MatchmakingSettings) -> Policy:
+    return Weighted(settings.weights) if settings.strategy == "weighted" else Uniform()

@@ -59,6 +59,7 @@ def write_artifact(
             shutil.copy(job_folder / name, part / name)
     manifest = {
         "made_at": datetime.now(UTC).isoformat(),
+        "job": job_folder.name,
         "plan": plan.model_dump(mode="json"),
         "result": result,
         "environment": environment(),

@@ -1,23 +1,37 @@
-"""What a training left, taken elsewhere: a merged folder that stands alone, or a GGUF file."""
+"""What a training left, taken elsewhere: a merged folder that stands alone, a GGUF file, or the adapter by itself."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from arena.engines.merging import merge_adapter
 from results.store.jobs import StoredJob
+from trainers._tensors import stored_tensors, write_tensors
 from trainers.artifacts import MANIFEST
 from trainers.export_gguf import CannotExport, GgufExport, GgufType, OnTensor, export_gguf
 from trainers.jobs import plan_of
 from trainers.lineage import trained_spec
 
-__all__ = ["CannotExport", "FolderExport", "artifact_of", "export_folder", "export_job_gguf"]
+__all__ = [
+    "AdapterExport",
+    "CannotExport",
+    "FolderExport",
+    "artifact_of",
+    "export_adapter",
+    "export_folder",
+    "export_job_gguf",
+]
 
 _TOLD = ("README.md", "recipe.yaml", MANIFEST)
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+
+AdapterType = Literal["f32", "bf16", "f16"]
 
 
 class FolderExport(BaseModel):
@@ -30,6 +44,15 @@ class FolderExport(BaseModel):
     merged: bool
     difference: float | None = None
     largest_logit: float | None = None
+
+
+class AdapterExport(BaseModel):
+    """An adapter's folder that tells nothing of the machine that it was trained on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    bytes: int
 
 
 def artifact_of(job: StoredJob) -> Path:
@@ -74,6 +97,48 @@ def export_folder(job: StoredJob, data_dir: Path, to: Path) -> FolderExport:
     return FolderExport(
         folder=merged.folder, merged=True, difference=merged.difference, largest_logit=merged.largest_logit
     )
+
+
+def export_adapter(job: StoredJob, to: Path, kind: AdapterType = "bf16") -> AdapterExport:
+    """Write the adapter that `job` left by itself: its weights rounded to `kind`, its configuration, card, recipe and
+    manifest, without paths, tokenizer (the base's) and logs.
+
+    Raises:
+        CannotExport: nothing was left, it left whole weights, or the folder is not empty.
+        NoFloats: its weights are not stored as safetensors of plain numbers.
+    """
+    artifact, plan = artifact_of(job), plan_of(job)
+    if job.result["artifact_kind"] != "adapter":
+        raise CannotExport(f"{job.name} left whole weights, not an adapter: take them with --to")
+    if to.exists() and any(to.iterdir()):
+        raise CannotExport(f"{to} is not empty: choose a new folder")
+    part = to.with_name(f".making-{to.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    config = json.loads((artifact / _ADAPTER[0]).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = plan.base.model_id
+    (part / _ADAPTER[0]).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    tensors = stored_tensors(artifact)
+    shapes = {name: (kind.upper(), tensor.shape) for name, tensor in tensors.items()}
+    write_tensors(part / _ADAPTER[1], shapes, lambda name: tensors[name].read())
+    for name in _TOLD[:2]:
+        shutil.copy(artifact / name, part / name)
+    told = _without_paths(json.loads((artifact / MANIFEST).read_text(encoding="utf-8")))
+    (part / MANIFEST).write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    if to.exists():
+        to.rmdir()
+    part.replace(to)
+    return AdapterExport(folder=to, bytes=sum(file.stat().st_size for file in to.iterdir()))
+
+
+def _without_paths(value: Any) -> Any:
+    """A manifest's values without those that are absolute paths."""
+    if isinstance(value, dict):
+        found = {key: _without_paths(each) for key, each in value.items()}
+        return {key: each for key, each in found.items() if each is not ...}
+    if isinstance(value, list):
+        return [each for each in map(_without_paths, value) if each is not ...]
+    return ... if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def export_job_gguf(

@@ -13,6 +13,7 @@ from rich.tree import Tree
 if TYPE_CHECKING:
     from arena.roster.checking import Check
     from arena.roster.overview import ModelDetails, ModelOverview, VersionChange
+    from trainers.lineage import Training
 
 MARKS = {"yes": ("yes", "green"), "conditions": ("with conditions", "yellow"), "no": ("no", "red")}
 
@@ -41,8 +42,8 @@ def roster_table(models: Sequence[ModelOverview]) -> Table:
     return table
 
 
-def details_view(details: ModelDetails) -> RenderableType:
-    """One model with its facts, versions, lineage and aliases."""
+def details_view(details: ModelDetails, training: Training | None = None) -> RenderableType:
+    """One model with its facts, versions, lineage (with the training that made it) and aliases."""
     shown = details.overview
     parts: list[RenderableType] = [
         Text(shown.reference, style="bold"),
@@ -52,6 +53,8 @@ def details_view(details: ModelDetails) -> RenderableType:
         Text("Lineage", style="bold"),
         _lineage(details),
     ]
+    if training is not None:
+        parts += [Text("Training", style="bold"), _grid(_training_rows(training))]
     if details.alias_changes:
         parts += [Text("Aliases", style="bold"), _aliases(details)]
     return Group(*parts)
@@ -203,6 +206,20 @@ def _lineage(details: ModelDetails) -> Tree:
     for child in details.children:
         branch.add(Text(child))
     return tree
+
+
+def _training_rows(made: Training) -> Iterable[tuple[str, str | Text]]:
+    yield "  trained", f"{made.made_at:%Y-%m-%d %H:%M} UTC from {made.base}, {made.method} {made.objective}"
+    here = "" if made.dataset_here else "; its rows are not here"
+    licence = made.dataset_licence or "licence not stated"
+    yield "  dataset", f"{made.dataset} ({made.dataset_digest[:12]}), {made.rows:,} rows, {licence}{here}"
+    yield "  recipe", f"{made.name} ({made.recipe_digest[:12]})"
+    yield (
+        "  job",
+        f"{made.job} (`arena train show {made.job[:13]}`)" if made.job else "not of this data folder",
+    )
+    if made.loss_before is not None and made.loss_after is not None:
+        yield "  held-out loss", f"{made.loss_before:.4f} -> {made.loss_after:.4f}"
 
 
 def _link(reference: str, licence: str | None, known: bool) -> Text:

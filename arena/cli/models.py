@@ -77,20 +77,26 @@ def list_models(
 def show(name: Name, data: DataDir = DEFAULT_DATA, config: Config = None, as_json: AsJson = False) -> None:
     """All that is known of a model: facts, versions and what changed between them, lineage, aliases."""
     from arena.config import ConfigError
+    from arena.roster import find
     from arena.roster.overview import details
+    from trainers.lineage import training_of
 
     with _store(data) as store:
         _synced(store, data, config)
         try:
             found = details(store, name)
+            # Of what is known from imported votes alone there is no spec.
+            here = "source" in found.spec
+            training = training_of(store, find(store, found.overview.reference).spec) if here else None
         except ConfigError as error:
             raise BadInput(str(error)) from None
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        made = None if training is None else training.model_dump(mode="json")
+        print_json({**found.model_dump(mode="json"), "training": made})
         return
     from arena.cli._models_tables import details_view
 
-    output.print(details_view(found))
+    output.print(details_view(found, training))
 
 
 @app.command()

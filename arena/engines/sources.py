@@ -42,10 +42,14 @@ def resolve(spec: ModelSpec, data_dir: Path) -> Path:
 
 
 def adapter_folder(spec: ModelSpec) -> Path | None:
-    """The folder of a spec's adapter, if it has one. Raises `EngineUnavailable` where it is no adapter folder."""
+    """The folder of a spec's adapter (`embedded:NAME` is one that comes with Palaestra), if it has one. Raises
+    `EngineUnavailable` where it is no adapter folder."""
     if spec.adapter is None:
         return None
-    folder = Path(spec.adapter).expanduser()
+    if spec.adapter.startswith(EMBEDDED):
+        folder = embedded.ADAPTERS / spec.adapter.removeprefix(EMBEDDED)
+    else:
+        folder = Path(spec.adapter).expanduser()
     if not (folder / "adapter_config.json").is_file():
         raise EngineUnavailable(
             f"{spec.name}: {folder} is no adapter folder (it has no adapter_config.json): correct its `adapter`"

@@ -14,6 +14,7 @@ from arena.battle import BattleService
 from arena.config import Settings
 from arena.engines.observed import Telemetry
 from arena.engines.pool import EnginePool
+from arena.matchmaking import Changeable
 from arena.roster import Roster
 from arena.web._i18n import i18n
 from arena.web._work import Works
@@ -26,7 +27,8 @@ class PageContext:
     """What the pages of one arena work with.
 
     Engines come from `engines` (null where an app only shows what was stored), observed by `telemetry`:
-    `telemetry.observed(engines.get(spec), "name@3", "page")`. Long work is started in `works`.
+    `telemetry.observed(engines.get(spec), "name@3", "page")`. Long work is started in `works`. `matchmaking` is what
+    battles are drawn by, whose boost operators may set.
     """
 
     settings: Settings
@@ -37,6 +39,7 @@ class PageContext:
     engines: EnginePool | None = None
     telemetry: Telemetry = field(default_factory=Telemetry)
     works: Works = field(default_factory=Works)
+    matchmaking: Changeable | None = None
 
 
 @dataclass(frozen=True)

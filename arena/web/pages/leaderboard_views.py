@@ -5,20 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from arena.web._i18n import text
+from results.decisions import decide
 from results.leaderboard import BoardQuery, Leaderboard, Rated, rate
+from results.leaderboard_changes import changes_since
 from results.leaderboard_facts import RowFacts, row_facts, size_text
 from results.leaderboard_history import RatingPoint, rating_history
 from results.leaderboard_pairs import battles_of_pair, difference, head_to_head, pair_matrix
+from results.records import now
 from results.store import Store
 
-View = Literal["board", "pairs", "duel", "time", "judges"]
-VIEWS: tuple[View, ...] = ("board", "pairs", "duel", "time", "judges")
+View = Literal["board", "pairs", "duel", "time", "changes", "judges"]
+VIEWS: tuple[View, ...] = ("board", "pairs", "duel", "time", "changes", "judges")
+SINCE = ("7", "1", "30", "90", "365")
+"""Days that changes are shown over; the first is what is shown unless another is chosen."""
 
 PATH = "leaderboard"
 FACTS = ("licence", "size", "quantisation", "parent", "speed", "first_token", "cost")
@@ -36,13 +42,14 @@ _templates = Environment(
 @dataclass(frozen=True)
 class Shown:
     """What is looked at: a view of a query, and for head to head two models by name. `with_prompts` is whether
-    the prompts of battles may be shown to whoever looks."""
+    the prompts of battles may be shown to whoever looks, `since` one of `SINCE`."""
 
     view: View
     query: BoardQuery
     first: str | None
     second: str | None
     with_prompts: bool
+    since: str = SINCE[0]
 
     def link(self, **changes: str | None) -> str:
         """The address of this view, or of one that differs by `changes`."""
@@ -56,6 +63,7 @@ class Shown:
             "style": "1" if self.query.style_control else None,
             "a": self.first if self.view == "duel" else None,
             "b": self.second if self.view == "duel" else None,
+            "since": self.since if self.view == "changes" and self.since != SINCE[0] else None,
         }
         parts |= changes
         asked = urlencode({key: value for key, value in parts.items() if value is not None})
@@ -71,6 +79,7 @@ def view_html(store: Store, rated: Rated, shown: Shown, locale: str) -> str:
         "pairs": lambda: _pairs(rated, shown),
         "duel": lambda: _duel(store, rated, shown),
         "time": lambda: _time(store, rated),
+        "changes": lambda: _changes(store, rated, shown),
         "judges": lambda: _judges(store, rated),
     }[shown.view]
     return _render(f"leaderboard_{shown.view}.html", locale, board=rated.board, **figures())
@@ -159,6 +168,7 @@ def _duel(store: Store, rated: Rated, shown: Shown) -> dict[str, Any]:
         return {"pair": None}
     return {
         "pair": head_to_head(rated, shown.first, shown.second),
+        "decision": decide(rated, shown.first, shown.second),
         "battles": battles_of_pair(store, rated, shown.first, shown.second, limit=BATTLES),
         "with_prompts": shown.with_prompts,
     }
@@ -175,6 +185,24 @@ def _judges(store: Store, rated: Rated) -> dict[str, Any]:
     rows = difference(people, judges)
     reach = max((max(abs(row.lower), abs(row.upper)) for row in rows), default=1.0)
     return {"rows": rows, "elo": False, "place": lambda points: f"{50 + 48 * points / reach:.2f}"}
+
+
+def _changes(store: Store, rated: Rated, shown: Shown) -> dict[str, Any]:
+    time = now() - timedelta(days=int(shown.since))
+    try:
+        later, earlier, rows = changes_since(store, rated.query, time)
+    except ValueError:  # Elo, style control, tie models: nothing gives their change an interval
+        return {"rows": [], "plain": False}
+    known = {row.model for row in rows}
+    reach = max((max(abs(row.lower), abs(row.upper)) for row in rows), default=1.0)
+    return {
+        "rows": rows,
+        "plain": True,
+        "time": time,
+        "votes": (earlier.board.votes, later.board.votes),
+        "new": [row.model for row in later.board.models if row.rating is not None and row.model not in known],
+        "place": lambda points: f"{50 + 48 * points / max(reach, 1e-9):.2f}",
+    }
 
 
 def _time(store: Store, rated: Rated) -> dict[str, Any]:

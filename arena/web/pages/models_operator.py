@@ -14,7 +14,7 @@ import gradio as gr
 from arena.config import ConfigError
 from arena.engines.base import EngineError
 from arena.roster import Contestant, current, enter, find
-from arena.roster.overview import details
+from arena.roster.overview import ModelOverview, details
 from arena.web._frame import PageContext
 from arena.web._i18n import i18n, locale_of, text
 from arena.web.operators import NotOperator, require
@@ -26,6 +26,8 @@ from results.store import roster as stored
 from results.store.aliases import aliases, remove_alias, rollback_alias, set_alias
 
 LOOK_EVERY = 0.5
+DUEL_SHARE = 0.8
+"""Of the battles, while a model is to meet its parent."""
 
 Done = tuple[str, dict[str, str]]
 """The key of what to say, and its figures."""
@@ -48,6 +50,7 @@ class Actions:
     enter: gr.Button
     rollback: gr.Button
     remove: gr.Button
+    duel: gr.Button
     alias: gr.Textbox
     alias_set: gr.Button
     alias_back: gr.Button
@@ -56,7 +59,16 @@ class Actions:
     @property
     def outputs(self) -> list[Any]:
         """The components that `updates` changes."""
-        return [self.panel, self.load, self.unload, self.pinned, self.enter, self.rollback, self.remove]
+        return [
+            self.panel,
+            self.load,
+            self.unload,
+            self.pinned,
+            self.enter,
+            self.rollback,
+            self.remove,
+            self.duel,
+        ]
 
     def updates(self, context: PageContext, viewer: Viewer, reference: str) -> dict[Any, Any]:
         """What can be done with the model now. Raises UnknownModel and StoreError."""
@@ -78,7 +90,17 @@ class Actions:
             self.enter: gr.update(visible=not model.on_roster),
             self.rollback: gr.update(visible=others and any(each.on_roster for each in found.versions)),
             self.remove: gr.update(visible=model.on_roster and not of_file),
+            self.duel: self._of_duel(context, viewer, model),
         }
+
+    def _of_duel(self, context: PageContext, viewer: Viewer, model: ModelOverview) -> dict[str, Any]:
+        """The button that lets a model meet its parent more often, where both take part; and that ends it."""
+        parent = _parent(context, model)
+        if context.matchmaking is None or parent is None or not model.on_roster:
+            return gr.update(visible=False)
+        going = context.matchmaking.boosted == (model.model, parent)
+        label = text(viewer.locale, f"models.do.duel_{'end' if going else 'begin'}", parent=parent)
+        return gr.update(visible=True, value=label)
 
     def connect(
         self, context: PageContext, reference: gr.State, status: gr.HTML, options: dict[str, Any]
@@ -98,6 +120,7 @@ class Actions:
         ]
         for button, do in (
             (self.enter, _enter), (self.rollback, _roll_back), (self.remove, _remove),
+            (self.duel, _duel),
             (self.alias_set, _set_alias), (self.alias_back, _take_alias_back),
             (self.alias_remove, _remove_alias),
         ):  # fmt: skip
@@ -120,6 +143,7 @@ def lay_out_actions() -> Actions:
                 label=i18n("models.do.pin"), elem_id="do-pin", container=False, min_width=150
             )
             entering, rollback, remove = button("enter"), button("rollback"), button("remove", variant="stop")
+            duel = button("duel_begin")
         with gr.Row(elem_classes="buttons"):
             alias = gr.Textbox(
                 label=i18n("models.do.alias"),
@@ -129,7 +153,7 @@ def lay_out_actions() -> Actions:
                 min_width=200,
             )
             buttons = button("alias_set"), button("alias_back"), button("alias_remove")
-    return Actions(panel, load, unload, pinned, entering, rollback, remove, alias, *buttons)
+    return Actions(panel, load, unload, pinned, entering, rollback, remove, duel, alias, *buttons)
 
 
 async def _load(context: PageContext, reference: str, request: gr.Request) -> AsyncIterator[str]:
@@ -217,6 +241,26 @@ async def _remove(context: PageContext, reference: str, alias: str) -> Done:
     model = (await _found(context, reference)).spec.name
     await asyncio.to_thread(stored.leave, context.store, model)
     return "remove", {"model": model}
+
+
+async def _duel(context: PageContext, reference: str, alias: str) -> Done:
+    model = (await asyncio.to_thread(details, context.store, reference)).overview
+    parent, matchmaking = _parent(context, model), context.matchmaking
+    if matchmaking is None or parent is None:
+        raise ConfigError(f"the parent of {model.reference} does not take part here")
+    pair = (model.model, parent)
+    if matchmaking.boosted == pair:
+        matchmaking.boost(None)
+        return "duel_end", {"model": model.model, "parent": parent}
+    matchmaking.boost(pair, DUEL_SHARE)
+    return "duel_begin", {"model": model.model, "parent": parent, "share": f"{DUEL_SHARE:.0%}"}
+
+
+def _parent(context: PageContext, model: ModelOverview) -> str | None:
+    """The name of the model's parent, where that takes part as well."""
+    name = (model.parent or "").partition("@")[0]
+    taking_part = {contestant.spec.name for contestant in context.roster.contestants()}
+    return name if name in taking_part and name != model.model else None
 
 
 async def _set_alias(context: PageContext, reference: str, alias: str) -> Done:

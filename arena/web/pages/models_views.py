@@ -20,6 +20,7 @@ from arena.web.pages.models_preview import previews
 from arena.web.viewers import Viewer
 from results.leaderboard import BoardQuery, rate
 from results.leaderboard_facts import size_text
+from trainers.lineage import training_of
 
 PATH = "models"
 _PLACES = {"source", "adapter", "base_url", "base_urls", "api_key_env"}
@@ -82,6 +83,10 @@ class _Known:
             links["try"] = f"./playground?{urlencode({'model': model.model})}"
         if model.model in self.rated:
             links["battles"] = f"./leaderboard?{urlencode({'view': 'duel', 'a': model.model})}"
+            parent = (model.parent or "").partition("@")[0]
+            if parent in self.rated:
+                duel = {"view": "duel", "a": model.model, "b": parent}
+                links["parent"] = f"./leaderboard?{urlencode(duel)}"
         return Card(
             model=model,
             spec=spec,
@@ -139,6 +144,7 @@ def details_html(context: PageContext, viewer: Viewer, reference: str) -> tuple[
         versions=[
             (each, [_told(change, viewer) for change in each.changes]) for each in reversed(found.versions)
         ],
+        training=training_of(context.store, spec) if spec else None,
         previews=previews(spec, context.engines.data_dir) if spec and context.engines is not None else [],
         sampling={
             key: value for key, value in (found.spec.get("sampling") or {}).items() if value is not None
