@@ -192,7 +192,7 @@ def rate(store: Store, query: BoardQuery) -> Rated:
     extra: dict[str, Any] = {}
     fit, ties = _fit(selected, query, extra)
     if query.position_bias and selected.rows is None:
-        extra["position"] = _position(selected.weighted, query)
+        extra["position"] = _position(selected.shown or selected.weighted, query)
     best, worst = rank_bounds(fit, simultaneous=query.simultaneous)
     if query.bootstrap:
         resampled = bootstrap(selected.counts, query.bootstrap, level=query.level)
@@ -250,7 +250,8 @@ def _fit(selected: Selected, query: BoardQuery, extra: dict[str, Any]) -> tuple[
 def _with_style(rows: StyleRows, models: int, query: BoardQuery) -> StyleFit:
     x, names = rows.covariates, rows.names
     if query.position_bias:
-        x, names = np.column_stack([x, np.ones(len(x))]), (*names, _POSITION)
+        first = np.ones(len(x)) if rows.mirrored is None else np.where(rows.mirrored, -1.0, 1.0)
+        x, names = np.column_stack([x, first]), (*names, _POSITION)
     return rate_with_style(
         rows.a, rows.b, rows.outcome, x, models, names=names, weight=rows.weight, level=query.level
     )

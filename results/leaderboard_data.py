@@ -43,9 +43,15 @@ _CODES = " ".join(f"WHEN '{verdict}' THEN {code}" for verdict, code in OUTCOME.i
 OUTCOME_SQL = f"(CASE verdict {_CODES} END)::TINYINT"
 # The last letter tells verdicts apart; comparing texts takes DuckDB several times as long for each row.
 _LETTER_SQL = "ascii(right(verdict, 1))"
+_MIRRORED = "coalesce(mirrored, false) AS mirrored"
+_EXCHANGED = np.zeros(len(set(OUTCOME.values())), np.int64)
+for _verdict, _other in (("a", "b"), ("b", "a"), ("tie", "tie"), ("both_bad", "both_bad")):
+    _EXCHANGED[OUTCOME[_verdict]] = OUTCOME[_other]
 _OUTCOME_OF = np.zeros(128, np.uint8)
 _OUTCOME_OF[[ord(verdict[-1]) for verdict in OUTCOME]] = list(OUTCOME.values())
-_SETTLED = "(time <= ? OR battle_id NOT IN (SELECT id FROM battles WHERE state = 'open'))"
+# Battles of scripts are over from the start, and every voter has the same seconds to think better of it.
+_OPEN = "(state = 'open' OR mode = 'script')"
+_SETTLED = f"(time <= ? OR battle_id NOT IN (SELECT id FROM battles WHERE {_OPEN}))"  # noqa: S608
 _NO_IMPORT_RUNS = "(SELECT count(*) FROM imports WHERE state = 'running') = 0"
 
 
@@ -85,7 +91,7 @@ class Groups:
 @dataclass(frozen=True, eq=False)
 class StyleRows:
     """Comparisons one by one, for style control: model indices, outcome codes, weights (None: all 1) and
-    covariates (rows, k) called `names`."""
+    covariates (rows, k) called `names`. `mirrored` rows were seen with their sides exchanged."""
 
     a: Ints
     b: Ints
@@ -93,12 +99,14 @@ class StyleRows:
     weight: Floats | None
     covariates: Floats
     names: tuple[str, ...]
+    mirrored: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Selected:
     """The comparisons of a query. `counts` are plain, `weighted` is the same where nothing is weighted.
-    `names[i]` is the model with index i; `excluded` counts what is left out, by reason."""
+    `names[i]` is the model with index i; `excluded` counts what is left out, by reason. `shown` is `weighted` with
+    the sides as voters saw them, where that was asked for and makes a difference."""
 
     names: tuple[str, ...]
     present: Ints
@@ -107,6 +115,7 @@ class Selected:
     weighted: PairCounts
     excluded: dict[str, int]
     rows: StyleRows | None = None
+    shown: PairCounts | None = None
 
 
 def groups_of(store: Store, by: By) -> Groups:
@@ -212,8 +221,11 @@ def _excluded(store: Store, chosen: Filter) -> dict[str, int]:
 def _from_counts(store: Store, query: BoardQuery, excluded: dict[str, int]) -> Selected:
     judges = ", source = 'judge' AS judged" if query.judge_weight is not None else ""
     columns = f"version_a, version_b, {_LETTER_SQL} AS letter{judges}"
-    if query.since is not None or query.until is not None:
+    turned = query.position_bias and _any_mirrored(store)
+    if query.since is not None or query.until is not None or turned:
         by = f"GROUP BY version_a, version_b, verdict{', source' if judges else ''}"
+        if turned:
+            columns, by = f"{columns}, {_MIRRORED}", f"{by}, mirrored"
         table = read_comparisons(store, query, f"{columns}, count(*) AS n", by)
     else:
         table = _read_counts(store, query, columns)
@@ -226,12 +238,28 @@ def _from_counts(store: Store, query: BoardQuery, excluded: dict[str, int]) -> S
         outcome, n = outcome[apart], n[apart]
     size = len(placed.present)
     counts = PairCounts.of(placed.a, placed.b, outcome, size, count=n)
-    weighted = counts
+    weighted, weight = counts, None
     if query.judge_weight is not None:
         judged = np.asarray(table["judged"].to_numpy(), dtype=bool)[apart]
         weight = np.where(judged, query.judge_weight, 1.0)
         weighted = PairCounts.of(placed.a, placed.b, outcome, size, count=n, weight=weight)
-    return Selected(placed.names, placed.present, groups, counts, weighted, excluded)
+    shown = None
+    if turned:
+        seen = _as_shown(placed, outcome, np.asarray(table["mirrored"].to_numpy(), dtype=bool)[apart])
+        shown = PairCounts.of(*seen, size, count=n, weight=weight)
+    return Selected(placed.names, placed.present, groups, counts, weighted, excluded, shown=shown)
+
+
+def _any_mirrored(store: Store) -> bool:
+    return store.query("SELECT 1 FROM votes WHERE mirrored LIMIT 1").num_rows > 0
+
+
+def _as_shown(
+    placed: _Placed, outcome: npt.NDArray[Any], mirrored: npt.NDArray[np.bool_]
+) -> tuple[Ints, Ints, Ints]:
+    """Sides and outcomes as voters saw them."""
+    a, b = np.where(mirrored, placed.b, placed.a), np.where(mirrored, placed.a, placed.b)
+    return a, b, np.where(mirrored, _EXCHANGED[outcome], outcome)
 
 
 def _read_counts(store: Store, query: BoardQuery, columns: str) -> pa.Table:
@@ -243,7 +271,7 @@ def _read_counts(store: Store, query: BoardQuery, columns: str) -> pa.Table:
     # Newest votes are counted already: take them off again, seen in the same snapshot.
     recent = (
         f"SELECT {columns}, -1 AS n FROM (SELECT v.*, 'human' AS source, '' AS judge FROM votes v "  # noqa: S608
-        "JOIN battles b ON b.id = v.battle_id WHERE v.time > ? AND b.state = 'open') "
+        f"JOIN battles b ON b.id = v.battle_id WHERE v.time > ? AND {_OPEN}) "
         f"WHERE excluded IS NULL AND import_id IS NULL{chosen.sql}"
     )
     table = store.query(f"{sql} UNION ALL {recent}", (*params, now() - CHANGE_WINDOW, *params))
@@ -293,17 +321,22 @@ def _from_rows(store: Store, query: BoardQuery, excluded: dict[str, int]) -> Sel
     counts = PairCounts.of(placed.a, placed.b, outcome, size)
     weight = _weights(table, query) if query.weighting else None
     weighted = counts if weight is None else PairCounts.of(placed.a, placed.b, outcome, size, weight=weight)
-    rows = None
+    rows = shown = mirrored = None
+    if query.position_bias:
+        mirrored = np.asarray(table["mirrored"].to_numpy(), dtype=bool)
+        shown = PairCounts.of(*_as_shown(placed, outcome, mirrored), size, weight=weight)
     if query.style_control:
         names, x = covariates(table)
-        rows = StyleRows(placed.a, placed.b, outcome, weight, x, names)
-    return Selected(placed.names, placed.present, groups, counts, weighted, excluded, rows)
+        rows = StyleRows(placed.a, placed.b, outcome, weight, x, names, mirrored)
+    return Selected(placed.names, placed.present, groups, counts, weighted, excluded, rows, shown)
 
 
 def _read_rows(store: Store, query: BoardQuery) -> pa.Table:
     """The selected comparisons with just the columns that the query's options need."""
     chosen = Filter.of(query)
     columns, joins = ["version_a", "version_b", f"{OUTCOME_SQL} AS outcome"], ""
+    if query.position_bias:
+        columns.append(_MIRRORED)
     if query.half_life is not None:
         columns.append("epoch_us(time) AS time")
     if query.max_votes_per_voter is not None:

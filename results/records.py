@@ -138,12 +138,15 @@ class VoterRecord(Record):
 
 class VoteRecord(Record):
     """A voter's verdict on a battle. At most one per (battle, voter); sending the same `request_id` again
-    changes nothing, a new `request_id` within `results.store.CHANGE_WINDOW` of the vote replaces the verdict."""
+    changes nothing, a new `request_id` within `results.store.CHANGE_WINDOW` of the vote replaces the verdict.
+
+    `verdict` names the battle's own sides; `mirrored` says that the voter saw them exchanged."""
 
     battle_id: UUID
     voter_id: UUID
     request_id: UUID
     verdict: Verdict
+    mirrored: bool = False
     time: UtcTime = Field(default_factory=now)
 
 

@@ -30,10 +30,14 @@ _ELO_PER_LOG_ODDS = 400.0 / np.log(10.0)
 _HEAVY = 0.02
 
 _VOTES = """
-SELECT c.seq, hash(c.voter) AS voter, c.version_a, c.version_b, c.verdict, epoch(c.time) AS seconds,
+SELECT c.seq, hash(c.voter) AS voter, epoch(c.time) AS seconds,
+       CASE WHEN c.mirrored THEN c.version_b ELSE c.version_a END AS version_a,
+       CASE WHEN c.mirrored THEN c.version_a ELSE c.version_b END AS version_b,
+       CASE WHEN c.mirrored AND c.verdict = 'a' THEN 'b' WHEN c.mirrored AND c.verdict = 'b' THEN 'a' ELSE c.verdict
+       END AS verdict,
        coalesce(hash(b.item_id), 0) AS item, c.excluded IS NULL AS counted,
        c.time IS NOT DISTINCT FROM i.created_at AS undated,
-       sign(coalesce(g.length_a, length(b.conversation_a), 0)
+       CASE WHEN c.mirrored THEN -1 ELSE 1 END * sign(coalesce(g.length_a, length(b.conversation_a), 0)
             - coalesce(g.length_b, length(b.conversation_b), 0)) AS longer
 FROM comparisons c
 LEFT JOIN battles b ON b.id = c.battle_id

@@ -53,7 +53,8 @@ class TurnView:
 
 @dataclass(frozen=True)
 class BattleView:
-    """A battle as its voter may see it now. `names` is set once revealed; `undo_seconds` while undo lasts."""
+    """A battle as its voter may see it now. `names` is set once revealed; `undo_seconds` while undo lasts.
+    `prepared`: its answers were there before the voter came."""
 
     id: UUID
     phase: Phase
@@ -63,6 +64,7 @@ class BattleView:
     undo_seconds: float
     may_continue: bool
     names: tuple[str, str] | None
+    prepared: bool = False
 
     @property
     def stable(self) -> bool:
@@ -111,12 +113,18 @@ class Turn:
 
 @dataclass
 class LiveBattle:
-    """All that is known of a battle, names included. Pages get its `view`."""
+    """All that is known of a battle, names included. Pages get its `view`.
+
+    Sides are as the voter sees them. A prepared battle is stored as `stored_id`, for all its voters, and `mirrored`
+    where its own sides are the other way round.
+    """
 
     id: UUID
     voter_id: UUID
     contestants: dict[Side, Contestant]
     turns: list[Turn]
+    stored_id: UUID | None = None
+    mirrored: bool = False
     verdict: Verdict | None = None
     counted: bool = True
     voted_at: float = 0.0
@@ -129,6 +137,15 @@ class LiveBattle:
     def touch(self) -> None:
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
+
+    @property
+    def prepared(self) -> bool:
+        return self.stored_id is not None
+
+    @property
+    def in_store(self) -> UUID:
+        """The id under which the store has the battle."""
+        return self.stored_id or self.id
 
     @property
     def answers(self) -> dict[Side, Answer]:
@@ -163,8 +180,11 @@ class LiveBattle:
             verdict=self.verdict,
             counted=self.counted and not failed,
             undo_seconds=self.undo_seconds,
-            may_continue=self.phase == "voting" and not failed and len(self.turns) < max_turns,
+            may_continue=(
+                self.phase == "voting" and not failed and not self.prepared and len(self.turns) < max_turns
+            ),
             names=names if self.revealed else None,
+            prepared=self.prepared,
         )
 
     def conversation(self, side: Side) -> Conversation:
@@ -177,6 +197,9 @@ class LiveBattle:
             )
         return conversation.add("user", self.turns[-1].prompt)
 
+
+EXCHANGED: dict[Verdict, Verdict] = {"a": "b", "b": "a", "tie": "tie", "both_bad": "both_bad"}
+"""What a verdict is called where the sides are exchanged."""
 
 _STATUS_OF: dict[str, SideStatus] = {
     "stop": "finished",
@@ -196,6 +219,11 @@ def stored_turns(stored: StoredBattle) -> list[Turn]:
         answer.error_kind, answer.error = generation.error_kind, generation.error
         answer.dropped_rounds = dropped_rounds(generation.prompt_log)
     return turns
+
+
+def mirrored_turns(turns: list[Turn]) -> list[Turn]:
+    """The turns with their sides exchanged."""
+    return [Turn(turn.prompt, {"a": turn.answers["b"], "b": turn.answers["a"]}) for turn in turns]
 
 
 def dropped_rounds(prompt_log: dict[str, Any]) -> tuple[str, ...]:

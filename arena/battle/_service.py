@@ -15,7 +15,16 @@ from pydantic import ValidationError
 
 from arena._language import language_of
 from arena.battle._answering import answer_side
-from arena.battle._live import SIDES, BattleError, BattleView, LiveBattle, Turn, stored_turns
+from arena.battle._live import (
+    EXCHANGED,
+    SIDES,
+    BattleError,
+    BattleView,
+    LiveBattle,
+    Turn,
+    stored_turns,
+)
+from arena.battle._prepared import load_prepared, prepared_left
 from arena.config import BattleSettings
 from arena.engines.base import Engine
 from arena.engines.spec import ModelSpec
@@ -58,6 +67,7 @@ class BattleService:
         self._battles: OrderedDict[UUID, LiveBattle] = OrderedDict()
         self._current: dict[UUID, UUID] = {}
         self._starts: dict[UUID, deque[float]] = {}
+        self._passed: dict[UUID, set[UUID]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, voter_id: UUID, prompt: str) -> BattleView:
@@ -68,9 +78,7 @@ class BattleService:
                 `busy` (the voter's battle is still answering) or `too_many` (hourly limit).
         """
         self._check_prompt(prompt)
-        current = self._battles.get(self._current.get(voter_id, voter_id))
-        if current is not None and current.phase == "answering":
-            raise BattleError("busy")
+        self._check_free(voter_id)
         names = self._roster.available()
         if len(names) < 2:
             raise BattleError("no_pair")
@@ -96,6 +104,32 @@ class BattleService:
         await asyncio.to_thread(self._store.create_battle, record, first)
         self._keep(battle)
         self._answer(battle)
+        return self._view(battle)
+
+    async def prepared_left(self, voter_id: UUID) -> int:
+        """How many battles of scripts the voter could still vote on."""
+        return await asyncio.to_thread(prepared_left, self._store, voter_id)
+
+    async def start_prepared(self, voter_id: UUID) -> BattleView:
+        """A battle of a script that the voter has not voted on, ready for the vote: the least voted-on first. One
+        that was shown and not voted on is passed over until all others have been shown.
+
+        Raises:
+            BattleError: `busy` (the voter's battle is still answering) or `none_prepared`.
+        """
+        current = self._check_free(voter_id)
+        passed = self._passed.setdefault(voter_id, set())
+        if current is not None and current.prepared and current.verdict is None:
+            passed.add(current.in_store)
+        battle = await asyncio.to_thread(
+            load_prepared, self._store, voter_id, tuple(passed), self._contestants
+        )
+        if battle is None and passed:
+            passed.clear()
+            battle = await asyncio.to_thread(load_prepared, self._store, voter_id, (), self._contestants)
+        if battle is None:
+            raise BattleError("none_prepared")
+        self._keep(battle)
         return self._view(battle)
 
     async def go_on(self, voter_id: UUID, battle_id: UUID, prompt: str) -> BattleView:
@@ -136,10 +170,18 @@ class BattleService:
                 raise BattleError("answering")
             if battle.phase != "voting":
                 raise BattleError("voted")
-            outcome = await asyncio.to_thread(
-                self._store.record_vote,
-                VoteRecord(battle_id=battle.id, voter_id=voter_id, request_id=ids.new_id(), verdict=verdict),
+            if battle.prepared:  # others were made known when their prompt was sent
+                await asyncio.to_thread(
+                    self._store.register_voter, VoterRecord(id=voter_id, consent_at=now())
+                )
+            vote = VoteRecord(
+                battle_id=battle.in_store,
+                voter_id=voter_id,
+                request_id=ids.new_id(),
+                verdict=EXCHANGED[verdict] if battle.mirrored else verdict,
+                mirrored=battle.mirrored,
             )
+            outcome = await asyncio.to_thread(self._store.record_vote, vote)
             battle.verdict, battle.counted = verdict, outcome.counted
             battle.voted_at = time.monotonic()
             battle.touch()
@@ -157,7 +199,7 @@ class BattleService:
             if battle.undo_seconds <= 0:
                 raise BattleError("too_late")
             try:
-                await asyncio.to_thread(self._store.withdraw_vote, battle.id, voter_id, ids.new_id())
+                await asyncio.to_thread(self._store.withdraw_vote, battle.in_store, voter_id, ids.new_id())
             except VoteClosed:
                 raise BattleError("too_late") from None
             battle.verdict, battle.counted = None, True
@@ -299,7 +341,7 @@ class BattleService:
             if battle.revealed or battle.verdict is None:
                 return
             # In the store first: after a restart a revealed battle must not be open to a changed mind.
-            await asyncio.to_thread(self._store.set_battle_state, battle.id, "done")
+            await asyncio.to_thread(self._store.set_battle_state, battle.in_store, "done")
             battle.revealed = True
             battle.touch()
 
@@ -330,6 +372,13 @@ class BattleService:
             raise BattleError("empty_prompt")
         if len(prompt) > self._settings.max_prompt_chars:
             raise BattleError("long_prompt", limit=self._settings.max_prompt_chars, length=len(prompt))
+
+    def _check_free(self, voter_id: UUID) -> LiveBattle | None:
+        """The battle that the voter was last at, if any. Raises BattleError where it is still answering."""
+        current = self._battles.get(self._current.get(voter_id, voter_id))
+        if current is not None and current.phase == "answering":
+            raise BattleError("busy")
+        return current
 
     def _count_start(self, voter_id: UUID) -> None:
         starts = self._starts.setdefault(voter_id, deque())

@@ -24,6 +24,7 @@ from arena.cli._common import (
 from arena.cli.battles_import import import_answers
 
 if TYPE_CHECKING:
+    from arena.config import Settings
     from evaluators.battles import ScriptOptions, ScriptReport
 
 app = typer.Typer(no_args_is_help=True, help="Battles from scripts and from files of answers.")
@@ -101,7 +102,7 @@ def run(
     except KeyboardInterrupt:
         console.print("Interrupted: what was answered is kept. Run the same command again to go on.")
         raise
-    _tell(report, as_json)
+    _tell(report, as_json, _where(settings, data))
 
 
 async def _run(
@@ -125,7 +126,17 @@ async def _run(
             return await run_battles(store, pool.get, contestants, asked, options, title=title, progress=show)
 
 
-def _tell(report: ScriptReport, as_json: bool) -> None:
+def _where(settings: Settings, data: Path) -> str:
+    server = settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    folder = "" if data == DEFAULT_DATA else f" --data {data}"
+    return (
+        f"People vote on them at http://{host}:{server.port}{server.root_path}/ (`arena serve{folder}`), under "
+        f'"Vote on prepared battles"; models judge them with `arena judge run{folder} --battles run='
+    )
+
+
+def _tell(report: ScriptReport, as_json: bool, where: str) -> None:
     if as_json:
         from dataclasses import asdict
 
@@ -136,6 +147,8 @@ def _tell(report: ScriptReport, as_json: bool) -> None:
         f"{report.answers:,} answers ({report.answers_known:,} were there), {report.battles:,} battles "
         f"({report.battles_known:,} were there)."
     )
+    if report.battles or report.battles_known:
+        console.print(f"{where}{report.run_id} --judge MODEL`.", highlight=False, markup=False)
     if not report.failures:
         return
     for failure in report.failures[:_SHOWN]:

@@ -155,6 +155,7 @@ def _cast(tx: Transaction, vote: VoteRecord) -> VoteOutcome:
             "seq": tx.take_seq(),
             "time": vote.time,
             "changed_at": vote.time,
+            "mirrored": vote.mirrored or None,
         },
     )
     if excluded is None:

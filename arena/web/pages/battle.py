@@ -48,6 +48,8 @@ class _Parts:
     send: gr.Button
     stop: gr.Button
     new: gr.Button
+    prepared: gr.Button
+    next_prepared: gr.Button
 
     def all(self) -> list[Any]:
         return [getattr(self, part.name) for part in fields(self)]
@@ -79,6 +81,7 @@ def build(context: PageContext) -> None:
     on(parts.new.click, page.new)
     on(parts.undo.click, page.undo)
     on(parts.reveal.click, page.reveal)
+    on([parts.prepared.click, parts.next_prepared.click], page.prepared)
     for verdict in VERDICTS:
         on(getattr(parts, f"vote_{verdict}").click, page.vote(verdict))
     for number, button in enumerate(suggestions, start=1):
@@ -103,6 +106,7 @@ def _layout(context: PageContext) -> tuple[_Parts, list[gr.Button]]:
                 gr.Button(i18n(f"suggestion.{n}"), size="sm", min_width=240, elem_classes=["suggestion"])
                 for n in range(1, SUGGESTIONS + 1)
             ]
+        prepared = gr.Button(visible=False, elem_id="prepared")
     with gr.Row(equal_height=True, visible=False) as chats_row:
         chats = [
             gr.Chatbot(
@@ -130,6 +134,7 @@ def _layout(context: PageContext) -> tuple[_Parts, list[gr.Button]]:
     with gr.Row():
         undo = gr.Button(i18n("battle.undo"), visible=False, elem_id="undo")
         reveal = gr.Button(i18n("battle.reveal"), visible=False, elem_id="reveal")
+        next_prepared = gr.Button(i18n("battle.next_prepared"), visible=False, elem_id="next-prepared")
         new = gr.Button(i18n("battle.new"), visible=False, variant="primary", elem_id="new")
     with gr.Row(equal_height=True):
         prompt = gr.Textbox(
@@ -165,6 +170,8 @@ def _layout(context: PageContext) -> tuple[_Parts, list[gr.Button]]:
         send=send,
         stop=stop,
         new=new,
+        prepared=prepared,
+        next_prepared=next_prepared,
     )
     return parts, suggestions
 
@@ -246,11 +253,18 @@ class _BattlePage:
         async for updates in self._do(work, battle, request):
             yield updates
 
+    async def prepared(self, battle: UUID | None, request: gr.Request) -> AsyncIterator[Updates]:
+        async def work(voter: UUID, current: UUID | None) -> BattleView:
+            return await self._battles.start_prepared(voter)
+
+        async for updates in self._do(work, battle, request):
+            yield updates
+
     async def new(self, battle: UUID | None, request: gr.Request) -> Updates:
         voter = self._voter(request)
         if voter is not None:
             self._battles.leave(voter)
-        return self._render(None, locale_of(request))
+        return await self._idle(request)
 
     async def _do(
         self, work: Work, battle: UUID | None, request: gr.Request, done: Updates | None = None
@@ -269,7 +283,7 @@ class _BattlePage:
                 log.exception("battle %s", battle)
                 gr.Warning(text(locale, "error.store"))
             view = self._battles.view(voter, battle) if voter and battle else None
-            yield self._render(view, locale)
+            yield await self._idle(request) if view is None else self._render(view, locale)
             return
         async for updates in self._show(view, request):
             yield {**updates, **(done or {})}
@@ -279,13 +293,23 @@ class _BattlePage:
         locale = locale_of(request)
         voter = self._voter(request)
         if view is None or voter is None:
-            yield self._render(None, locale)
+            yield await self._idle(request)
             return
         shown: Updates = {}
         async for current in self._battles.follow(voter, view.id):
             updates = self._render(current, locale)
             yield {part: update for part, update in updates.items() if shown.get(part) != update}
             shown = updates
+
+    async def _idle(self, request: gr.Request) -> Updates:
+        """The page without a battle, with what there is to vote on."""
+        voter, locale = self._voter(request), locale_of(request)
+        left = 0 if voter is None else await self._battles.prepared_left(voter)
+        label = text(locale, "battle.prepared", left=f"{left:,}")
+        return {
+            **self._render(None, locale),
+            self._parts.prepared: gr.update(value=label, visible=left > 0),
+        }
 
     def _voter(self, request: gr.Request) -> UUID | None:
         return self._cookies.voter(request)
@@ -305,6 +329,9 @@ class _BattlePage:
             parts.undo: gr.update(visible=phase == "voted"),
             parts.reveal: gr.update(visible=phase == "voted"),
             parts.new: gr.update(visible=phase in ("voting", "revealed")),
+            parts.next_prepared: gr.update(
+                visible=view is not None and view.prepared and phase in ("voting", "revealed")
+            ),
             parts.prompt: gr.update(interactive=view is None or view.may_continue),
             parts.send: gr.update(
                 visible=phase != "answering", interactive=view is None or view.may_continue
