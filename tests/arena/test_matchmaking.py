@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena.matchmaking import Boosted, Draw, Policy, Uniform, Weighted, draw
+from arena.config import MatchmakingSettings, PairBoost
+from arena.matchmaking import Boosted, Changeable, Draw, Policy, Uniform, Weighted, draw, policy_from
 
 rosters = st.lists(st.text(min_size=1, max_size=8), min_size=2, max_size=8, unique=True)
 weights = st.floats(min_value=0.01, max_value=100)
@@ -53,3 +54,27 @@ def test_too_few_models(models: list[str]) -> None:
 
 def test_a_draw_is_a_value() -> None:
     assert Draw("a", "b", "uniform", 0.5) == Draw("a", "b", "uniform", 0.5)
+
+
+def test_a_boost_can_be_set_and_ended_while_an_arena_is_served() -> None:
+    models = ["새 모형", "parent", "other"]
+    policy: Changeable = policy_from(MatchmakingSettings())
+    plain = policy.probabilities(models)
+    assert (policy.name, policy.boosted) == ("uniform", None)
+    policy.boost(("새 모형", "parent"), 0.8)
+    assert policy.boosted == ("새 모형", "parent")
+    drawn = [draw(models, policy, random.Random(n)) for n in range(2_000)]
+    together = [d for d in drawn if {d.a, d.b} == {"새 모형", "parent"}]
+    assert {d.policy for d in drawn} == {"uniform+boost(0.8)"}
+    assert len(together) / len(drawn) == pytest.approx(0.8 + 0.2 / 3, abs=0.03)
+    assert {d.a for d in together} == {"새 모형", "parent"}, "either may be side a"
+    policy.boost(None)
+    assert (policy.probabilities(models), policy.name) == (plain, "uniform")
+
+    told = MatchmakingSettings(
+        boost=PairBoost(pair=("a", "b"), probability=0.6), weights={"a": 2}, strategy="weighted"
+    )
+    policy = policy_from(told)
+    assert (policy.name, policy.boosted) == ("weighted+boost(0.6)", ("a", "b"))
+    policy.boost(("a", "c"), 0.5)
+    assert policy.name == "weighted+boost(0.5)", "one pair at a time, over the same strategy"

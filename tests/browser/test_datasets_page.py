@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from evaluators.suites.catalogue import all_suites
 from tests.browser.conftest import Arena
 from tests.trainers.conftest import ROWS
 
@@ -96,6 +97,28 @@ def test_a_dataset_of_votes_is_built_and_taken_off_the_list(page: Page, training
     page.locator("#remove").click()
     page.locator("#sure").click()
     expect(page.locator("#datasets")).not_to_contain_text("점심@1")
+
+
+def test_a_check_against_test_suites_flags_rows(page: Page, training_arena: Arena, tmp_path: Path) -> None:
+    (item, *_) = all_suites(training_arena.data_dir)[0][0].items
+    file = tmp_path / "seen.jsonl"
+    rows = [{"prompt": "처음 보는 물음", "response": "답"}, {"prompt": str(item.input), "response": "x"}]
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    visit(page, training_arena)
+    page.get_by_role("tab", name="Add a file").click()
+    page.locator("#file input[type=file]").set_input_files(file)
+    expect(page.locator("#file")).to_contain_text("seen")
+    page.locator("#add").click()
+    expect(page.locator("#added")).to_contain_text("seen@1 was added: 2 rows")
+    visit(page, training_arena, "datasets?dataset=seen@1")
+    shown = page.locator("#dataset")
+    expect(shown).to_contain_text("not checked yet")
+    page.locator("#check").click()
+    expect(page.locator("#checking")).to_contain_text(re.compile("seen@1.*done", re.DOTALL), timeout=90_000)
+    expect(page.locator("#stop-check")).to_be_hidden()
+    expect(shown.locator("article.row", has_text="Row 2").locator(".flag")).to_contain_text(str(item.id))
+    expect(shown.locator("article.row", has_text="Row 1").locator(".flag")).to_have_count(0)
+    expect(page.locator("#datasets tbody tr", has_text="seen@1")).not_to_contain_text("not checked")
 
 
 def test_korean_on_a_phone(chromium: Browser, training_arena: Arena) -> None:

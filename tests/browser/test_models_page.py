@@ -188,3 +188,17 @@ def test_korean_on_a_phone_fetches_nothing_elsewhere(chromium: Browser, arena: A
     assert elsewhere == []
     assert problems == []
     context.close()
+
+
+def test_a_model_is_let_battle_its_parent(page: Page, arena: Arena) -> None:
+    visit(page, arena, "?model=담당-lora")
+    button = page.locator("#do-duel_begin")
+    expect(button).to_have_text("Battle against its parent")
+    button.click()
+    expect(page.locator("#status")).to_contain_text("담당-lora and 누리-base meet in 80% of the battles")
+    expect(button).to_have_text("End the battles against its parent")
+    button.click()
+    expect(page.locator("#status")).to_contain_text("Battles are drawn as before")
+    expect(button).to_have_text("Battle against its parent")
+    visit(page, arena, "?model=누리-base")
+    expect(button).to_be_hidden()

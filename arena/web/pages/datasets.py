@@ -15,7 +15,10 @@ from arena.engines.base import EngineError
 from arena.roster import Contestant, UnknownModel, current, find
 from arena.web._frame import Page, PageContext, static_text
 from arena.web._i18n import i18n, locale_of, text
+from arena.web._work import AtWork
 from arena.web.operators import NotOperator, require
+from arena.web.pages.benchmarks_views import work_html
+from arena.web.pages.datasets_check import KIND, check_dataset
 from arena.web.pages.datasets_layout import (
     AS_STORED,
     KINDS,
@@ -38,7 +41,7 @@ from results.figures import FIGURE_CSS
 from results.interchange import BadFile
 from results.leaderboard import known_values
 from results.store import StoreError
-from results.store.datasets import DatasetRecord, dataset_versions, remove_dataset
+from results.store.datasets import DatasetRecord, StoredDataset, dataset_versions, remove_dataset
 from trainers.contamination import SuiteGuard
 from trainers.datasets import (
     HELD_OUT,
@@ -54,6 +57,7 @@ from trainers.datasets import (
 )
 
 PATH = "datasets"
+REFRESH_SECONDS = 1.0
 
 Updates = dict[Any, Any]
 
@@ -84,6 +88,7 @@ def build(context: PageContext) -> None:
         with gr.Tab(i18n("datasets.tab.votes"), id="votes"):
             building, start, parts["built"] = lay_out_building()
 
+    timer = parts["timer"] = gr.Timer(REFRESH_SECONDS, active=False)
     page = _Datasets(context, {**parts, "file": adding["file"]}, building)
     looked = [parts[name] for name in ("listed", "chosen", "detail", "first", "sure")]
     asked = [parts[name] for name in ("chosen", "model", "first")]
@@ -95,11 +100,15 @@ def build(context: PageContext) -> None:
 
     root = gr.context.Context.root_block
     assert root is not None
-    on(root.load, page.arrive, [], [*looked, parts["model"], *choices])
+    checked = [parts[name] for name in ("work", "stop", "timer")]
+    on(root.load, page.arrive, [], [*looked, parts["model"], *choices, *checked])
     on([parts["chosen"].input, parts["model"].input, parts["first"].submit], page.look, asked, looked)
     on(parts["before"].click, page.back, asked, looked)
     on(parts["after"].click, page.forward, asked, looked)
     on(parts["remove"].click, page.ask, [parts["chosen"]], [parts["sure"]])
+    on(parts["check"].click, page.check, [parts["chosen"]], checked)
+    on(parts["stop"].click, page.stop_check, [], checked)
+    on(timer.tick, page.tick, asked, [*looked, *checked])
     on(parts["sure"].click, page.remove, [parts["chosen"], parts["model"]], looked)
     on(
         add.click,
@@ -122,6 +131,7 @@ class _Datasets:
 
     def __init__(self, context: PageContext, parts: dict[str, Any], building: dict[str, Any]) -> None:
         self._store, self._parts, self._building = context.store, parts, building
+        self._works = context.works
 
     async def arrive(self, request: gr.Request) -> Updates:
         """The page as its address says, with choices in the reader's language."""
@@ -142,6 +152,7 @@ class _Datasets:
             stored = (text(locale, "datasets.as_stored"), AS_STORED)
             return {
                 **self._looked(request.query_params.get("dataset"), model, 1, locale),
+                **self._checking(locale),
                 self._parts["model"]: gr.update(
                     choices=[stored, *((name, name) for name in local)], value=model
                 ),
@@ -168,6 +179,55 @@ class _Datasets:
         """Removing is asked about once more."""
         label = text(locale_of(request), "datasets.sure", label=chosen or "")
         return gr.update(value=label, visible=bool(chosen))
+
+    async def check(self, chosen: str | None, request: gr.Request) -> Updates:
+        """Begin to check the dataset against test suites and for near-duplicates; it goes on when the page is left."""
+        locale = locale_of(request)
+        try:
+            found = await asyncio.to_thread(self._allowed, chosen, request)
+            self._works.start(KIND, found.label, lambda work: check_dataset(self._store, found, work))
+        except AtWork as going:
+            return self._checking(locale, text(locale, "work.busy", title=str(going)))
+        except _EXPECTED as error:
+            return self._checking(locale, _words(error))
+        except StoreError:
+            return self._checking(locale, text(locale, "error.store"))
+        return self._checking(locale)
+
+    async def stop_check(self, request: gr.Request) -> Updates:
+        """Stop the check; what is complete is kept."""
+        try:
+            await asyncio.to_thread(require, request)
+        except NotOperator as refused:
+            return self._checking(locale_of(request), str(refused))
+        self._works.stop(KIND)
+        return self._checking(locale_of(request))
+
+    async def tick(self, chosen: str | None, model: str | None, first: Any, request: gr.Request) -> Updates:
+        """How far the check is; what it found, once it has ended."""
+        locale = locale_of(request)
+
+        def now() -> Updates:
+            shown = self._checking(locale)
+            work = self._works.current(KIND)
+            if work is not None and work.running:
+                return shown
+            return {**self._looked(chosen, model, int(first or 1), locale), **shown}
+
+        return await self._guarded(now, "work", request)
+
+    def _allowed(self, chosen: str | None, request: gr.Request) -> StoredDataset:
+        require(request)
+        return find_dataset(self._store, chosen or "")
+
+    def _checking(self, locale: str, error: str = "") -> Updates:
+        work = self._works.current(KIND)
+        running = work is not None and work.running
+        return {
+            self._parts["work"]: work_html(locale, work, error) if work or error else "",
+            self._parts["stop"]: gr.update(visible=running, interactive=not (work and work.stopping)),
+            self._parts["timer"]: gr.Timer(active=running),
+        }
 
     async def remove(self, chosen: str | None, model: str | None, request: gr.Request) -> Updates:
         """Take a version off the list."""

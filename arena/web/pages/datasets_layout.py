@@ -27,9 +27,13 @@ def lay_out_looking() -> dict[str, Any]:
             1, label=i18n("datasets.first"), precision=0, minimum=1, elem_id="first", min_width=110
         )
     with gr.Row():
-        for name in ("before", "after", "remove"):
+        for name in ("before", "after", "check", "remove"):
             found[name] = gr.Button(i18n(f"datasets.{name}"), size="sm", elem_id=name, min_width=110)
         found["sure"] = gr.Button("", size="sm", variant="stop", visible=False, elem_id="sure", min_width=160)
+    found["work"] = gr.HTML(elem_id="checking")
+    found["stop"] = gr.Button(
+        i18n("work.stop"), variant="stop", size="sm", visible=False, elem_id="stop-check", min_width=110
+    )
     found["detail"] = gr.HTML(elem_id="dataset")
     return found
 

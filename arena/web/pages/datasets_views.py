@@ -91,12 +91,23 @@ def detail_html(
         notes=notes,
         figure=figure.svg(standalone=False),
         flags=flags.slice(0, _FLAGS_SHOWN).to_pylist(),
+        flagged=_by_row(flags.to_pylist(), first),
         more_flags=max(flags.num_rows - _FLAGS_SHOWN, 0),
         rows=rows,
         first=first,
         last=min(first + ROWS_SHOWN - 1, dataset.row_count),
         model=model.version.label if model is not None else None,
     )
+
+
+def _by_row(flags: Sequence[Mapping[str, Any]], first: int) -> dict[int, list[Mapping[str, Any]]]:
+    """The findings of the rows that are shown, by the number of the row from 1."""
+    found: dict[int, list[Mapping[str, Any]]] = {}
+    for flag in flags:
+        number = int(flag["row_number"]) + 1
+        if first <= number < first + ROWS_SHOWN:
+            found.setdefault(number, []).append(flag)
+    return found
 
 
 def _overlap(store: Store, checks: Sequence[UUID], locale: str) -> str:

@@ -11,11 +11,12 @@ import pytest
 from arena.battle import BattleService
 from arena.config import ConfigError, Settings
 from arena.engines.pool import EnginePool
-from arena.matchmaking import Uniform
+from arena.matchmaking import policy_from
 from arena.roster import Contestant, Roster, UnknownModel, current, find
 from arena.roster.adding import add, propose
 from arena.web._frame import PageContext
 from arena.web.pages.models_form import FIELD_NAMES, spec_fields
+from arena.web.pages.models_operator import _duel as change_duel
 from arena.web.pages.models_views import Filters, cards_html, details_html
 from arena.web.viewers import Viewer
 from arena.web.voters import VoterCookies
@@ -45,8 +46,11 @@ def context(tmp_path: Path) -> Iterator[PageContext]:
         )
         settings = Settings()
         engines = EnginePool(tmp_path / "data")
-        battles = BattleService(store, roster, engines.get, Uniform(), settings.battle)
-        yield PageContext(settings, store, roster, battles, VoterCookies("s" * 40), engines)
+        policy = policy_from(settings.matchmaking)
+        battles = BattleService(store, roster, engines.get, policy, settings.battle)
+        yield PageContext(
+            settings, store, roster, battles, VoterCookies("s" * 40), engines, matchmaking=policy
+        )
 
 
 def test_operators_see_where_things_lie_and_voters_do_not(context: PageContext) -> None:
@@ -99,6 +103,38 @@ def test_lineage_goes_up_and_down(context: PageContext) -> None:
     assert page.index("누리@1") < page.index("lora@1</strong>")
     with pytest.raises(UnknownModel):
         details_html(context, OPERATOR, "nobody")
+
+
+async def test_a_model_can_meet_its_parent_more_often(context: PageContext) -> None:
+    matchmaking = context.matchmaking
+    assert matchmaking is not None
+    done, figures = await change_duel(context, "lora", "")
+    assert (done, figures) == ("duel_begin", {"model": "lora", "parent": "누리", "share": "80%"})
+    table = matchmaking.probabilities(context.roster.available())
+    assert table["lora", "누리"] + table["누리", "lora"] > 0.8
+    done, _ = await change_duel(context, "lora@1", "")
+    assert (done, matchmaking.boosted) == ("duel_end", None)
+    with pytest.raises(ConfigError, match="does not take part"):
+        await change_duel(context, "먼 모델", "")
+
+
+def test_the_training_that_made_a_model_is_told(context: PageContext) -> None:
+    folder = Path(str(find(context.store, "lora").spec.adapter))
+    recipe = {"name": "lora", "base": "누리", "dataset": "부탁", "objective": "sft", "method": "lora"}
+    data = {"label": "부탁@1", "digest": "d" * 64, "licence": "cc0-1.0", "row_count": 1234}
+    manifest = {
+        "made_at": "2026-11-20T10:00:00+00:00", "job": "0193",
+        "plan": {"recipe": recipe, "base": {"label": "누리@1"}, "dataset": data},
+        "result": {"steps": 3, "held_out_before": {"loss": 2.5}, "held_out_after": {"loss": 0.25}},
+    }  # fmt: skip
+    (folder / "training.json").write_text(json.dumps(manifest), encoding="utf-8")
+    for viewer in (OPERATOR, VOTER):
+        _, page = details_html(context, viewer, "lora")
+        for told in ("부탁@1", "1,234", "cc0-1.0", "lora · sft", "2.500 → 0.250", "2026-11-20 10:00"):
+            assert told in page, told
+        assert "./training?" not in page, "the job is not of this data folder"
+    (folder / "training.json").write_text("{broken", encoding="utf-8")
+    assert "부탁@1" not in details_html(context, OPERATOR, "lora")[1]
 
 
 def test_a_model_of_imported_votes_has_its_page(context: PageContext) -> None:
