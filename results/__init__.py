@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from results.figures import count_map, interval_plot, line_plot, ratings_plot, win_rate_map
     from results.frames import Ratings, rate_frame, table
-    from results.interchange import export_votes, import_answers, import_votes
+    from results.interchange import export_grades, export_votes, import_answers, import_votes
     from results.items import suite_items
+    from results.judge_grades import judge_grades
     from results.leaderboard import BoardQuery, Leaderboard, rate
     from results.leaderboard_changes import changes_since
     from results.leaderboard_facts import row_facts
@@ -37,11 +38,13 @@ __all__ = [
     "changes_since",
     "count_map",
     "difference",
+    "export_grades",
     "export_votes",
     "head_to_head",
     "import_answers",
     "import_votes",
     "interval_plot",
+    "judge_grades",
     "line_plot",
     "open_store",
     "pair_matrix",
@@ -67,8 +70,9 @@ _HOME = {
         "against", "battles_of_pair", "difference", "head_to_head", "pair_matrix",
     ),
     "results.figures": ("count_map", "interval_plot", "line_plot", "ratings_plot", "win_rate_map"),
-    "results.interchange": ("export_votes", "import_answers", "import_votes"),
+    "results.interchange": ("export_grades", "export_votes", "import_answers", "import_votes"),
     "results.items": ("suite_items",),
+    "results.judge_grades": ("judge_grades",),
     "results.reports": ("ReportQuery", "write_report"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

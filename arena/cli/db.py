@@ -211,7 +211,9 @@ def audit(
             ]
         )  # fmt: skip
         return
-    table = Table("time (UTC)", "change", "before", "after", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("time (UTC)", "change", "before", "after"):
+        table.add_column(title, overflow="fold", no_wrap=title == "time (UTC)")
     for row in rows:
         table.add_row(
             f"{row['time']:%Y-%m-%d %H:%M:%S}", row["action"], escape(row["before"]), escape(row["after"])
