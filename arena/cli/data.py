@@ -200,7 +200,10 @@ def remove(
 def from_votes(
     name: Annotated[str, typer.Argument(help="Name of the dataset.")],
     kind: Annotated[
-        Kind, typer.Option(help="chat: winning answers; preference: pairs; kto: good and bad answers.")
+        Kind,
+        typer.Option(
+            help="chat: winning answers; preference: pairs (dpo, reward); kto: good and bad answers."
+        ),
     ],
     source: Annotated[Literal["human", "judge", "all"], typer.Option(help="Whose verdicts.")] = "human",
     agreement: Annotated[
@@ -215,6 +218,10 @@ def from_votes(
     model: Annotated[
         list[str] | None, typer.Option(help="Only answers of these models; may be repeated.")
     ] = None,
+    commercial: Annotated[
+        bool,
+        typer.Option("--commercial", help="Only answers of models whose licences allow commercial use."),
+    ] = False,
     licence: Licence = None,
     held_out: HeldOut = 0.05,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
@@ -227,7 +234,7 @@ def from_votes(
 
     where = VoteFilter(
         source=source, agreement=agreement, least_verdicts=least_verdicts, categories=frozenset(category or ()),
-        languages=frozenset(language or ()), models=frozenset(model or ()),
+        languages=frozenset(language or ()), models=frozenset(model or ()), commercial=commercial,
     )  # fmt: skip
     with open_models(data) as store, progress_bar("Reading battles") as bar:
         try:

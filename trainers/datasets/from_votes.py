@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from arena._language import language_of
+from arena.roster.licences import Lineage
 from results.interchange import export_preferences
 from results.interchange.reading import Row as FileRow
 from results.interchange.reading import open_rows
@@ -31,7 +32,8 @@ class VoteFilter(BaseModel):
 
     `agreement` is the least share of a battle's verdicts that the winner must have exceeded, `least_verdicts` the
     least number of them. Empty sets let everything through; `models` are the names (without version) that wrote the
-    answers.
+    answers. With `commercial`, only answers of models whose licences (and their parents' and data's) allow commercial
+    use are taken.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +44,7 @@ class VoteFilter(BaseModel):
     categories: frozenset[str] = frozenset()
     languages: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
+    commercial: bool = False
 
 
 class Built(BaseModel):
@@ -64,7 +67,6 @@ def dataset_from_votes(
     kind: VotedKind,
     where: VoteFilter | None = None,
     *,
-    licence_allowed: Callable[[str], str | None] = lambda model: None,
     contaminated: Callable[[Row], bool] = lambda row: False,
     never: Collection[str] = (),
     licence: str | None = None,
@@ -74,7 +76,6 @@ def dataset_from_votes(
 ) -> Built:
     """Build a dataset version from what was voted; rows name their battle, models and agreement.
 
-    `licence_allowed` gives the reason why a model's (`name@n`) answers may not be trained on, or None;
     `contaminated` tells rows that overlap a suite, and `never` holds texts of suite items: such rows are left out, as
     are held-out items. Equal rows count once.
 
@@ -89,7 +90,8 @@ def dataset_from_votes(
             store, path, _EXPORT[kind], source=where.source, agreement=where.agreement, progress=progress
         )
         left_out.update(summary.left_out)
-        keep = _Keep(where, left_out, licence_allowed, contaminated, frozenset(never))
+        barred = not_commercial(store) if where.commercial else frozenset()
+        keep = _Keep(where, left_out, barred, contaminated, frozenset(never))
         rows = list(keep.rows(path, kind)) if summary.rows else []
     if not rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "no votes yet"
@@ -122,6 +124,16 @@ def dataset_from_votes(
     return Built(dataset=add_dataset_version(store, record), battles=summary.battles, left_out=dict(left_out))
 
 
+def not_commercial(store: Store) -> frozenset[str]:
+    """The model versions (`name@n`) that may not be used commercially, or of which that is not known."""
+    lineage = Lineage(store)
+    return frozenset(
+        version.label
+        for version in store.model_versions()
+        if not lineage.commercial_use(version.version_key).allowed
+    )
+
+
 class _Keep:
     """Applies the filters, and counts what they leave out."""
 
@@ -129,12 +141,12 @@ class _Keep:
         self,
         where: VoteFilter,
         left_out: Counter[str],
-        licence_allowed: Callable[[str], str | None],
+        barred: Collection[str],
         contaminated: Callable[[Row], bool],
         never: frozenset[str],
     ) -> None:
         self._where, self._left_out = where, left_out
-        self._licence_allowed, self._contaminated, self._never = licence_allowed, contaminated, never
+        self._barred, self._contaminated, self._never = barred, contaminated, never
         self.models: set[str] = set()
 
     def rows(self, path: Path, kind: VotedKind) -> Iterator[Row]:
@@ -169,10 +181,8 @@ class _Keep:
         )
         if where.models and not any(model.rpartition("@")[0] in where.models for model in wrote):
             return "another model"
-        for model in wrote:
-            barred = self._licence_allowed(model)
-            if barred is not None:
-                return f"licence: {barred}"
+        if any(model in self._barred for model in wrote):
+            return "a licence that does not allow commercial use, or is not known"
         if any(text in self._never for text in row.texts()):
             return "an item of a suite"
         return "overlaps a suite" if self._contaminated(row) else None

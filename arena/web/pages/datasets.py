@@ -269,8 +269,8 @@ class _Datasets:
 
     async def from_votes(
         self, name: str, kind: Any, source: Any, agreement: float, least: Any, held_out: Any, licence: str,
-        categories: list[str] | None, languages: list[str] | None, models: list[str] | None, request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
+        categories: list[str] | None, languages: list[str] | None, models: list[str] | None, commercial: bool,
+        request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Updates:  # fmt: skip
         """Build a dataset of votes and judgments."""
         locale = locale_of(request)
@@ -279,7 +279,7 @@ class _Datasets:
             where = VoteFilter(
                 source=source, agreement=agreement, least_verdicts=max(int(least or 1), 1),
                 categories=frozenset(categories or ()), languages=frozenset(languages or ()),
-                models=frozenset(models or ()),
+                models=frozenset(models or ()), commercial=bool(commercial),
             )  # fmt: skip
             guard = SuiteGuard.of(self._store.data_dir)
             made = dataset_from_votes(

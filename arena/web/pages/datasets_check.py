@@ -1,4 +1,4 @@
-"""A check of a dataset that its page starts: overlap with test suites, then near-duplicates (see `arena data check`)."""
+"""A check of a dataset that its page starts: overlap with test suites and near-duplicates (see `arena data check`)."""
 
 from __future__ import annotations
 

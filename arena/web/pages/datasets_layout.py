@@ -102,6 +102,7 @@ def lay_out_building() -> tuple[dict[str, Any], gr.Button, gr.HTML]:
         found["categories"] = dropdown("categories", (), multiselect=True, min_width=180)
         found["languages"] = dropdown("votes_languages", (), multiselect=True, min_width=180)
         found["models"] = dropdown("votes_models", (), multiselect=True, min_width=180)
+    found["commercial"] = gr.Checkbox(label=i18n("datasets.commercial"), elem_id="commercial")
     button = gr.Button(i18n("datasets.build"), variant="primary", elem_id="build")
     return found, button, gr.HTML(elem_id="built")
 

@@ -20,6 +20,7 @@ from results.records import (
 )
 from results.store import Store, open_store
 from results.store.datasets import dataset_versions, remove_dataset
+from results.store.model_facts import ModelFacts, record_facts
 from trainers.datasets import (
     BadRows,
     MissingRows,
@@ -180,8 +181,16 @@ def test_filters_licences_and_suite_items_keep_rows_out(store: Store) -> None:
     ):
         with pytest.raises(NothingToBuild, match="kind chat"):
             dataset_from_votes(store, "d", "chat", where)
-    with pytest.raises(NothingToBuild, match="1 licence: no commercial use"):
-        dataset_from_votes(store, "d", "chat", licence_allowed=lambda model: "no commercial use")
+    commercial = VoteFilter(commercial=True)
+    with pytest.raises(NothingToBuild, match="1 a licence that does not allow commercial use"):
+        dataset_from_votes(store, "d", "chat", commercial)  # nothing is known of the models' licences
+    keys = {version.model: version.version_key for version in store.model_versions()}
+    record_facts(store, keys["alpha"], ModelFacts(licence="apache-2.0"))
+    assert (
+        dataset_from_votes(store, "free", "chat", commercial).dataset.origin["filter"]["commercial"] is True
+    )
+    with pytest.raises(NothingToBuild, match="1 a licence"):
+        dataset_from_votes(store, "d", "preference", commercial)  # beta wrote the other answer
     with pytest.raises(NothingToBuild, match="1 an item of a suite"):
         dataset_from_votes(store, "d", "chat", never=["점심 뭐 먹지?"])
     with pytest.raises(NothingToBuild, match="1 overlaps a suite"):
