@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arena.cli._common import BadInput
 from prompt_formats.conversation import Conversation
@@ -19,6 +19,9 @@ from prompt_formats.render import render
 from prompt_formats.rendered_prompt import RenderedPrompt
 from prompt_formats.resolve import Resolution, format_from_template, resolve
 from prompt_formats.windows import window_from
+
+if TYPE_CHECKING:
+    from arena.cli._format_models import RosterModels
 
 Row = Mapping[str, Any]
 
@@ -55,22 +58,22 @@ def run_lines(path: Path, work: Callable[[Row], Mapping[str, Any]]) -> None:
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
 
 
-def render_case(row: Row, registry: Registry, data: Path | None = None) -> dict[str, Any]:
+def render_case(row: Row, registry: Registry, roster: RosterModels | None = None) -> dict[str, Any]:
     """Render one case (keys as in the help of `arena format render`)."""
     unknown = sorted(set(row) - _RENDER_KEYS)
     if unknown:
         raise InvalidInput(f"unknown keys {', '.join(unknown)}; known are {', '.join(sorted(_RENDER_KEYS))}")
     tokenizer = row.get("tokenizer")
-    chosen, tokenizer = choose_format(row, registry, tokenizer, data)
+    chosen, tokenizer = choose_format(row, registry, tokenizer, roster)
     return prompt_row(render_with(chosen, tokenizer, row))
 
 
 def choose_format(
-    row: Row, registry: Registry, tokenizer: Any, data: Path | None = None
+    row: Row, registry: Registry, tokenizer: Any, roster: RosterModels | None = None
 ) -> tuple[Resolution | PromptFormat, Any]:
     """The format that a case names, and its tokenizer.
 
-    A model may be a folder, a GGUF file, a name of the roster of the data directory `data`, or an id.
+    A model may be a folder, a GGUF file, what a roster calls a model (a name, `name@2`, an alias), or an id.
     """
     named = [key for key in ("format", "template", "model") if row.get(key)]
     if len(named) > 1:
@@ -80,7 +83,7 @@ def choose_format(
     if row.get("template"):
         return _template(str(row["template"])), tokenizer
     if row.get("model"):
-        return _model(str(row["model"]), registry, tokenizer, data)
+        return _model(str(row["model"]), registry, tokenizer, roster)
     if tokenizer is None:
         raise InvalidInput("nothing says which prompt format: give format, tokenizer, template or model")
     found = resolve(tokenizer=tokenizer, registry=registry)
@@ -100,7 +103,9 @@ def _template(text: str) -> PromptFormat:
     return format_from_template(source, "file", name=f"template {path.name}", path=str(path))
 
 
-def _model(model: str, registry: Registry, tokenizer: Any, data: Path | None) -> tuple[Resolution, Any]:
+def _model(
+    model: str, registry: Registry, tokenizer: Any, roster: RosterModels | None
+) -> tuple[Resolution, Any]:
     path = Path(model)
     if path.is_dir():
         own = model if (path / "tokenizer.json").is_file() else None
@@ -109,12 +114,8 @@ def _model(model: str, registry: Registry, tokenizer: Any, data: Path | None) ->
         return found, tokenizer or own
     if path.suffix == ".gguf" and path.is_file():
         return resolve(path.stem, gguf=path, tokenizer=tokenizer, registry=registry), tokenizer
-    if data is not None and tokenizer is None:
-        from arena.cli._format_models import find_spec, resolve_spec
-
-        spec = find_spec(model, data)
-        if spec is not None:
-            return resolve_spec(spec, data, registry)
+    if roster is not None and tokenizer is None and (known := roster.format_of(model, registry)) is not None:
+        return known
     return resolve(model, tokenizer=tokenizer, registry=registry), tokenizer
 
 

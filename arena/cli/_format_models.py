@@ -15,9 +15,27 @@ from prompt_formats.registry import Registry
 from prompt_formats.resolve import Resolution, resolve
 from prompt_formats.tokenizer import find_folder
 
+DATABASE = "palaestra.duckdb"
 
-def find_spec(name: str, data: Path) -> ModelSpec | None:
-    """The roster's entry of this name, from `arena.toml` and the embedded models; None where there is none."""
+
+class RosterModels:
+    """The models of a data directory by what people call them, each looked up once: in bulk the same few come often."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._specs: dict[str, ModelSpec | None] = {}
+
+    def format_of(self, name: str, registry: Registry) -> tuple[Resolution, str | None] | None:
+        """The format and the tokenizer's folder of the model that a name, `name@2` or an alias means; None for what
+        is none of these. Raises BadInput, WorkFailed."""
+        if name not in self._specs:
+            self._specs[name] = _listed(name, self._data) or _stored(name, self._data)
+        spec = self._specs[name]
+        return None if spec is None else resolve_spec(spec, self._data, registry)
+
+
+def _listed(name: str, data: Path) -> ModelSpec | None:
+    """The entry of `arena.toml`, or the embedded model, of this name: they may not be in the database yet."""
     if "/" in name:
         return None
     try:
@@ -26,6 +44,25 @@ def find_spec(name: str, data: Path) -> ModelSpec | None:
     except (ConfigError, ValueError) as error:
         raise BadInput(str(error)) from error
     return next((spec for spec in (*specs, *embedded.default_specs(data)) if spec.name == name), None)
+
+
+def _stored(name: str, data: Path) -> ModelSpec | None:
+    """What the database means by this name; looking at a format makes no database."""
+    if not (data / DATABASE).is_file():
+        return None
+    # Imported here: formats of ids need no database.
+    from arena.cli._models import open_models
+    from arena.roster import UnknownModel, find
+
+    with open_models(data) as store:
+        try:
+            return find(store, name).spec
+        except UnknownModel as error:
+            if "@" in name:  # no hub id has one: a version was meant
+                raise BadInput(str(error)) from None
+            return None
+        except ConfigError as error:
+            raise BadInput(str(error)) from None
 
 
 def resolve_spec(spec: ModelSpec, data: Path, registry: Registry) -> tuple[Resolution, str | None]:

@@ -11,6 +11,7 @@ import typer
 
 from arena.cli import _format_bulk as bulk
 from arena.cli._common import GATE_SAID_NO, BadInput, console, output, print_json
+from arena.cli._format_models import RosterModels
 from prompt_formats.check import Finding, check
 from prompt_formats.convert import SHAPES, Shape, convert
 from prompt_formats.errors import InvalidInput
@@ -97,7 +98,7 @@ def check_model(model: str, form: str | None, tokenizer: str | None, data: Path,
     """Check a model's format against its tokenizer. Differences: exit code 3."""
     registry = load_registry(data / "formats")
     row = {"format": model} if model in registry else {"model": model}
-    chosen, found = bulk.choose_format(row, registry, tokenizer, data)
+    chosen, found = bulk.choose_format(row, registry, tokenizer, RosterModels(data))
     assert isinstance(chosen, Resolution)
     chosen_form, reason = chosen.format, chosen.reason
     if form is not None:

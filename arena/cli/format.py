@@ -86,19 +86,23 @@ def list_formats(
 @app.command()
 def show(
     model: Annotated[
-        str, typer.Argument(help="A roster name, a model id, a folder, a GGUF file, or a format's name.")
+        str,
+        typer.Argument(
+            help="A roster name, name@3, an alias, a model id, a folder, a GGUF file, or a format."
+        ),
     ],
     data: DataDir = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
     """The format of a model, why it was chosen, and its template."""
     from arena.cli._format_bulk import choose_format
+    from arena.cli._format_models import RosterModels
     from prompt_formats.resolve import Resolution
 
     with _errors():
         registry = _registry(data)
         chosen, _ = choose_format(
-            {"format": model} if model in registry else {"model": model}, registry, None, data
+            {"format": model} if model in registry else {"model": model}, registry, None, RosterModels(data)
         )
     assert isinstance(chosen, Resolution)
     form = chosen.format
@@ -151,11 +155,12 @@ def render(
 ) -> None:
     """The exact prompt of a conversation; in bulk with --cases, one JSON object a line in and out."""
     from arena.cli import _format_bulk as bulk
+    from arena.cli._format_models import RosterModels
 
     with _errors():
-        registry = _registry(data)
+        registry, roster = _registry(data), RosterModels(data)
         if cases is not None:
-            bulk.run_lines(cases, lambda row: bulk.render_case(row, registry, data))
+            bulk.run_lines(cases, lambda row: bulk.render_case(row, registry, roster))
             return
         if messages is None:
             raise BadInput("give --messages FILE, or --cases FILE for many")
@@ -170,7 +175,7 @@ def render(
             "control_text": control_text, "kwargs": _json_option("--kwargs", kwargs), "bos": bos, "eos": eos,
             "now": now,
         }  # fmt: skip
-        answer = bulk.render_case(row, registry, data)
+        answer = bulk.render_case(row, registry, roster)
     if as_json:
         print_json(answer)
         return
@@ -252,7 +257,10 @@ def unrender(
 @app.command()
 def check(
     model: Annotated[
-        str, typer.Argument(help="A roster name, a model id, a folder, a GGUF file, or a format's name.")
+        str,
+        typer.Argument(
+            help="A roster name, name@3, an alias, a model id, a folder, a GGUF file, or a format."
+        ),
     ],
     form: Annotated[str | None, typer.Option("--format", help="Check this format instead.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="The tokenizer to compare with.")] = None,

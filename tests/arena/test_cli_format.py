@@ -13,6 +13,12 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from arena.engines.spec import ModelSpec
+from arena.roster import enter
+from results.records import ModelVersionRecord
+from results.store import open_store
+from results.store.aliases import set_alias
+
 MESSAGES = [
     {"role": "system", "content": "짧게 답해."},
     {"role": "user", "content": "서울은?"},
@@ -257,6 +263,38 @@ base_url = "http://127.0.0.1:9/v1"
     broken = arena("show", "own", "--data", tmp_path)
     assert broken.returncode == 2
     assert "serverr" in broken.stderr
+
+
+def test_names_of_the_database(tmp_path: Path, tokenizer: Path, messages: Path) -> None:
+    looked = arena("show", "own", "--data", tmp_path / "data")
+    assert looked.returncode == 0
+    assert not (tmp_path / "data").exists()  # to look makes no database
+    data = tmp_path / "data"
+    with open_store(data) as store:
+        for form in (None, "zephyr"):
+            spec = ModelSpec(
+                name="own", kind="openai", source="x", base_url="http://127.0.0.1:9/v1", prompt_format=form
+            )
+            version = enter(store, spec, data).version
+        local = ModelSpec(name="local", source=str(tokenizer))
+        (known,) = store.upsert_model_versions(
+            [ModelVersionRecord(model="local", digest="d", spec=local.model_dump(mode="json"))]
+        )
+        set_alias(store, "champion", known.version_key)
+    assert version.number == 2
+    shown = {
+        name: json.loads(arena("show", name, "--data", data, "--json").stdout)
+        for name in ("own", "own@2", "own@1", "champion")
+    }
+    assert [shown[name]["name"] for name in ("own", "own@2", "own@1")] == ["zephyr", "zephyr", "plain"]
+    assert "own template" in shown["champion"]["reason"]
+    cases = [{"model": "champion", "messages": MESSAGES}] * 2
+    got = rows(arena("render", "--cases", lines(tmp_path / "cases.jsonl", cases), "--data", data))
+    assert all(row["prompt"].startswith(CHATML) and row["ids"] for row in got)
+    assert arena("check", "local@1", "--data", data).returncode == 0
+    nothing = arena("show", "own@3", "--data", data)
+    assert nothing.returncode == 2
+    assert "'own' has versions 1, 2" in " ".join(nothing.stderr.split())
 
 
 @pytest.mark.parametrize(
