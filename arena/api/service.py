@@ -29,6 +29,7 @@ class Readiness:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loading: dict[str, None] = {}
+        self._left_out: dict[str, str] = {}
         self._draining = False
 
     def expect(self, names: Sequence[str]) -> None:
@@ -36,10 +37,12 @@ class Readiness:
         with self._lock:
             self._loading.update(dict.fromkeys(names))
 
-    def settled(self, name: str) -> None:
-        """The model is loaded, or cannot be."""
+    def settled(self, name: str, problem: str | None = None) -> None:
+        """The model is loaded (or will be when it is asked), or cannot be because of `problem`."""
         with self._lock:
             self._loading.pop(name, None)
+            if problem is not None:
+                self._left_out[name] = problem
 
     def drain(self) -> None:
         """Take nothing new from now on: the server is about to end."""
@@ -54,6 +57,11 @@ class Readiness:
         """The models that are still waited for."""
         with self._lock:
             return list(self._loading)
+
+    def left_out(self) -> dict[str, str]:
+        """Why each model that could not be loaded at the start could not."""
+        with self._lock:
+            return dict(self._left_out)
 
 
 class Slots:

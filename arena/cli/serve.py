@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from arena.roster import Roster
     from results.store import Store
 
+log = logging.getLogger(__name__)
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -173,11 +175,11 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
         policy = policy_from(settings.matchmaking)
         battles = BattleService(store, roster, engine_of_battle, policy, settings.battle)
         cookies = VoterCookies(load_secret(data))
-        context = PageContext(
-            settings, store, roster, battles, cookies, pool, telemetry, matchmaking=policy
-        )
+        context = PageContext(settings, store, roster, battles, cookies, pool, telemetry, matchmaking=policy)
         service = service_of(settings, store, pool, telemetry, request_log)
         service.readiness.expect(roster.available())
+        for name, reason in roster.unusable().items():
+            service.readiness.settled(name, reason)
         server = DrainingServer(create_app(context, lambda: _announce(settings), service), service)
         serving = asyncio.create_task(server.serve())
         loading = asyncio.create_task(_load(pool, roster, service.readiness))
@@ -223,34 +225,42 @@ def _announce(settings: Settings) -> None:
 async def _load(pool: EnginePool, roster: Roster, readiness: Readiness) -> None:
     """Load the local models one after the other, so that the first battle need not wait; say how it went.
 
-    One that cannot be loaded is left out of battles, and the others go on.
+    One that cannot be loaded, for whatever reason, is left out of battles, and the others go on.
     """
-    from arena.engines.local import LocalEngine
-
     for contestant in roster.contestants():
         name = contestant.spec.name
-        begun = time.monotonic()
+        problem: str | None = None
         try:
-            engine = await asyncio.to_thread(pool.get, contestant.spec)
-            if not await asyncio.to_thread(pool.fits, contestant.spec):
-                console.print(
-                    f"  {name}: loaded when it is asked (the memory budget is in use)", highlight=False
-                )
-            elif isinstance(engine, LocalEngine):
-                ready = await engine.load()
-                figures = f"{ready.dtype} on {ready.device}, {ready.memory / 2**20:.0f} MiB"
-                console.print(
-                    f"  {name}: ready ({figures}, {time.monotonic() - begun:.1f} s)", highlight=False
-                )
-            else:
-                console.print(f"  {name}: {contestant.spec.base_url}", highlight=False)
+            told = await _loaded(pool, contestant.spec)
+            console.print(f"  {name}: {told}", highlight=False, markup=False)
         except EngineError as error:
-            roster.set_unusable(name, str(error))
-        readiness.settled(name)
+            problem = str(error)
+        except Exception as error:
+            # A fault of ours or of a library: this model's alone. The server must become ready without it.
+            log.exception("loading %s failed", name)
+            problem = f"{type(error).__name__}: {error}"
+        if problem is not None:
+            roster.set_unusable(name, problem)
+        readiness.settled(name, problem)
     for name, reason in roster.unusable().items():
-        console.print(f"  [yellow]{name}: left out of battles: {escape(reason)}[/]", highlight=False)
+        console.print(f"  [yellow]{escape(name)}: left out of battles: {escape(reason)}[/]", highlight=False)
     if len(roster.available()) < 2:
         console.print("  [yellow]Fewer than two models can answer: no battle is possible.[/]")
+
+
+async def _loaded(pool: EnginePool, spec: ModelSpec) -> str:
+    """Load a model if it is local and fits; how that went, in words. Raises EngineError."""
+    from arena.engines.local import LocalEngine
+
+    begun = time.monotonic()
+    engine = await asyncio.to_thread(pool.get, spec)
+    if not await asyncio.to_thread(pool.fits, spec):
+        return "loaded when it is asked (the memory budget is in use)"
+    if not isinstance(engine, LocalEngine):
+        return str(spec.base_url)
+    ready = await engine.load()
+    figures = f"{ready.dtype} on {ready.device}, {ready.memory / 2**20:.0f} MiB"
+    return f"ready ({figures}, {time.monotonic() - begun:.1f} s)"
 
 
 def _warn_of_unknown_names(settings: Settings, names: list[str]) -> None:

@@ -50,8 +50,8 @@ def main() -> None:
             send(
                 Started(id=message.id, rendered_prompt="", prompt_tokens=1, sampling=message.sampling, log={})
             )
-        elif isinstance(message, Cancel) and answers.pop(message.id, None) is not None:
-            send(Ended(id=message.id, finish_reason="cancelled", completion_tokens=0))
+        elif isinstance(message, Cancel) and (cancelled := answers.pop(message.id, None)) is not None:
+            send(Ended(id=message.id, finish_reason="cancelled", completion_tokens=cancelled[1]))
         elif message is None:
             for identity, (start, said) in list(answers.items()):
                 answers[identity] = (start, said + 1)
