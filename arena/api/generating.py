@@ -87,7 +87,8 @@ async def completions(service: ApiService, exchange: Exchange, body: bytes) -> N
     asked.refuse_unsupported(service.settings.api.max_choices)
     requests = [
         GenerationRequest(
-            text=prompt,
+            text=prompt if isinstance(prompt, str) else None,
+            ids=None if isinstance(prompt, str) else prompt,
             sampling=asked.sampling(),
             stop=asked.stops,
             seed=None if asked.seed is None else asked.seed + index,
@@ -123,9 +124,11 @@ async def _whole_completion(
     choices = [
         shapes.completion_choice(
             index,
-            (request.text or "") + made.text if asked.echo else made.text,
+            (made.rendered_prompt or "") + made.text if asked.echo else made.text,
             made.finish_reason,
-            None if asked.logprobs is None else shapes.completion_logprobs(made.logprobs or ()),
+            None
+            if asked.logprobs is None
+            else shapes.completion_logprobs(made.logprobs or (), text=made.text),
         )
         for index, (request, made) in enumerate(zip(requests, generations, strict=True))
     ]

@@ -26,6 +26,7 @@ IGNORED_IN_MESSAGES: dict[str, Any] = {
 }
 """What other parts of OpenAI's own protocol put beside a message without meaning anything by it."""
 
+Id = Annotated[int, Field(ge=0, lt=2**31)]
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -209,11 +210,16 @@ class ChatRequest(_Generating):
 
 
 class CompletionRequest(_Generating):
-    """POST /v1/completions. With `echo` the prompt comes back before the answer, with `logprobs` scored token by
-    token; `max_tokens=0` then only scores it."""
+    """POST /v1/completions. A prompt is text, or token ids of the model. With `echo` it comes back before the answer,
+    with `logprobs` scored token by token; `max_tokens=0` then only scores it."""
 
     prompt: (
-        str | Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)] | list[int] | list[list[int]]
+        str
+        | Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
+        | Annotated[list[Id], Field(min_length=1)]
+        | Annotated[
+            list[Annotated[list[Id], Field(min_length=1)]], Field(min_length=1, max_length=MOST_PROMPTS)
+        ]
     )
     echo: bool | None = None
     logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -221,18 +227,21 @@ class CompletionRequest(_Generating):
     suffix: str | None = None
 
     @property
-    def prompts(self) -> list[str]:
+    def prompts(self) -> list[str | tuple[int, ...]]:
         """The prompts, each to be continued."""
-        found = [self.prompt] if isinstance(self.prompt, str) else self.prompt
-        return [each for each in found if isinstance(each, str)]
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if isinstance(self.prompt[0], int):
+            return [tuple(each for each in self.prompt if isinstance(each, int))]
+        return [
+            each if isinstance(each, str) else tuple(each)
+            for each in self.prompt
+            if not isinstance(each, int)
+        ]
 
     def refuse_unsupported(self, most_choices: int) -> None:
         """Raises `ApiError` for what is set and cannot be honoured."""
         super().refuse_unsupported(most_choices)
-        if len(self.prompts) != (1 if isinstance(self.prompt, str) else len(self.prompt)) or not self.prompts:
-            raise unsupported(
-                "prompt", "token ids are not taken: send text (lm-eval: tokenized_requests=False)"
-            )
         if self.best_of not in (None, 1, self.choices):
             raise unsupported("best_of", "answers are not chosen among here; use n")
         if self.suffix:

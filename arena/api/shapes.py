@@ -115,24 +115,64 @@ def completion_choice(
 
 
 def completion_logprobs(
-    logprobs: Sequence[TokenLogprob], offset: int = 0, first_is_given: bool = False
+    logprobs: Sequence[TokenLogprob],
+    offset: int = 0,
+    first_is_given: bool = False,
+    text: str | None = None,
+    unspoken: int = 0,
 ) -> dict[str, Any]:
-    """Log-probabilities as text completions tell them. `offset` is where the first token's text begins;
-    `first_is_given` marks that nothing stands before it, so that it has no probability (null)."""
-    offsets = []
-    for each in logprobs:
-        offsets.append(offset)
-        offset += len(each.token)
+    """Log-probabilities as text completions tell them. `offset` is where the first token's text begins, `text` what
+    the tokens are together (where that is known, the pieces of a split character all begin with it). `first_is_given`
+    marks that nothing stands before the first token, so that it has no probability (null). `unspoken` tokens follow
+    that ended the answer: they have no text, and what they were given is not told (null)."""
+    tokens = [each.token for each in logprobs]
     values: list[float | None] = [each.logprob for each in logprobs]
-    tops: list[dict[str, float] | None] = [dict(each.top) | {each.token: each.logprob} for each in logprobs]
+    tops: list[dict[str, float] | None] = [_alternatives(each) for each in logprobs]
     if first_is_given and logprobs:
         values[0], tops[0] = None, None
+    offsets = _offsets(tokens, text, offset)
+    end = offset + len(text) if text is not None else offset + sum(map(len, tokens))
     return {
-        "tokens": [each.token for each in logprobs],
-        "token_logprobs": values,
-        "top_logprobs": tops,
-        "text_offset": offsets,
+        "tokens": tokens + [""] * unspoken,
+        "token_logprobs": values + [None] * unspoken,
+        "top_logprobs": tops + [None] * unspoken,
+        "text_offset": offsets + [end] * unspoken,
     }
+
+
+def _alternatives(told: TokenLogprob) -> dict[str, float]:
+    """Tokens by their text. Those that hold parts of characters look alike: the likeliest stands for them, so that a
+    token which is not the first choice is never told as one."""
+    found: dict[str, float] = {}
+    for token, logprob in (*told.top, (told.token, told.logprob)):
+        found[token] = max(logprob, found.get(token, logprob))
+    return found
+
+
+def _offsets(tokens: Sequence[str], text: str | None, offset: int) -> list[int]:
+    """Where each token's text begins in `text`, or, where they do not make it, as if they stood one after another."""
+    if text is not None:
+        found, at = [], 0
+        for place, token in enumerate(tokens):
+            if REPLACED in token:  # it begins where the character does, which goes on to the next whole token
+                found.append(at)
+                after = next((each for each in tokens[place + 1 :] if each and REPLACED not in each), None)
+                if place + 1 < len(tokens) and REPLACED not in tokens[place + 1]:
+                    at = text.find(after, at + 1) if after is not None else len(text)
+            elif text.startswith(token, at):
+                found.append(at)
+                at += len(token)
+            else:
+                break
+            if at < 0:
+                break
+        if len(found) == len(tokens):
+            return [offset + each for each in found]
+    found = []
+    for token in tokens:
+        found.append(offset)
+        offset += len(token)
+    return found
 
 
 def _token(token: str, logprob: float) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prompt_formats.conversation import Conversation
 
@@ -66,12 +66,14 @@ class Sampling(BaseModel):
 
 
 class GenerationRequest(BaseModel):
-    """A conversation (or raw text) to be continued by one model version."""
+    """A conversation, raw text, or text as `ids` of the model's own tokens (local engines), to be continued by one
+    model version."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     conversation: Conversation | None = None
     text: str | None = None
+    ids: tuple[int, ...] | None = None
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     seed: int | None = None
@@ -152,17 +154,29 @@ class Generation(BaseModel):
 
 
 class ScoreRequest(BaseModel):
-    """Continuations to be scored after one context: raw text, or a conversation that the assistant answers.
+    """Continuations to be scored after one context: raw text, or a conversation that the assistant answers. Or a
+    `whole` text (or its ids) instead, with nothing before it but what the tokenizer puts there.
 
-    With `alternatives` the scores tell each token, with that many of the likeliest at its place.
+    With `alternatives` the scores tell each token, with that many of the likeliest at its place. The trace of a whole
+    text begins with its first token; where nothing stands before that one, it has no probability (0 is told) and is
+    not among the score's `tokens`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     conversation: Conversation | None = None
     text: str | None = None
-    continuations: tuple[str, ...] = Field(min_length=1)
+    continuations: tuple[str, ...] = ()
+    whole: str | tuple[int, ...] | None = None
     alternatives: int | None = Field(default=None, ge=0, le=20)
+
+    @model_validator(mode="after")
+    def _something_to_score(self) -> Self:
+        if bool(self.continuations) == (self.whole is not None):
+            raise ValueError("give continuations, or a whole text")
+        if self.whole is not None and not (self.conversation is None and self.text is None):
+            raise ValueError("a whole text has no context")
+        return self
 
 
 class Score(BaseModel):

@@ -87,4 +87,4 @@ async def whole_answer(engine: Engine, request: GenerationRequest) -> Generation
 def length(request: GenerationRequest) -> int:
     """The characters of a request's prompt: what batches are sorted by."""
     messages = request.conversation.messages if request.conversation else ()
-    return len(request.text or "") + sum(len(message.content) for message in messages)
+    return len(request.text or request.ids or "") + sum(len(message.content) for message in messages)

@@ -169,7 +169,7 @@ class LocalEngine:
         await asyncio.to_thread(self.worker.stop)
 
     def _framed(self, request: ScoreRequest) -> ScoreRequest:
-        if (request.conversation is None) == (request.text is None):
+        if request.whole is None and (request.conversation is None) == (request.text is None):
             raise EngineRejected("a request holds either a conversation or raw text")
         if request.conversation is None:
             return request
@@ -202,13 +202,16 @@ class LocalEngine:
         return reply
 
     def _start_message(self, request: GenerationRequest) -> Start:
-        if (request.conversation is None) == (request.text is None):
-            raise EngineRejected("a request holds either a conversation or raw text")
+        if [request.conversation, request.text, request.ids].count(None) != 2:
+            raise EngineRejected("a request holds either a conversation, raw text or token ids")
+        if request.ids is not None and request.prefill:
+            raise EngineRejected("token ids take no prefill: put its ids behind them")
         conversation = framed(self.spec, request.conversation) if request.conversation is not None else None
         return Start(
             id=0,
             conversation=conversation,
             text=request.text,
+            ids=request.ids,
             sampling=request.sampling.over(self.spec.sampling),
             stop=request.stop,
             adapter=self._adapter,

@@ -17,7 +17,7 @@ from arena.engines.local_adapters import CannotAttach
 from arena.engines.local_decode import Decoder, Sequence, Step
 from arena.engines.local_embed import EmbeddingJob, embed_batch, embedding_job
 from arena.engines.local_model import LoadedModel, free_memory
-from arena.engines.local_prompt import CannotRender, Rendered, encode_text, render
+from arena.engines.local_prompt import CannotRender, Rendered, encode_text, given_ids, render
 from arena.engines.local_sampling import TokenSampler, effective
 from arena.engines.local_score import DoesNotFit, ScoringJob, score_batch, scoring_job
 from arena.engines.memory import in_words
@@ -256,6 +256,11 @@ class Answers:
                 raise _Refuse("rejected", str(error)) from error
             except OverBudget as error:
                 raise _Refuse("over_context", str(error)) from error
+        elif message.ids is not None:
+            try:
+                rendered = given_ids(tokenizer, message.ids)
+            except CannotRender as error:
+                raise _Refuse("rejected", str(error)) from error
         else:
             rendered = encode_text(tokenizer, (message.text or "") + (message.prefill or ""))
         if not rendered.ids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,6 +115,15 @@ def encode_text(tokenizer: Any, text: str) -> Rendered:
         ids = ids[:-1]  # an end-of-text that the tokenizer appended would end the answer before it began
     log = {"format": None, "clock": datetime.now(UTC).isoformat()}
     return Rendered(text=text, ids=_one_bos(ids, tokenizer.bos_token_id), log=log)
+
+
+def given_ids(tokenizer: Any, ids: Sequence[int]) -> Rendered:
+    """Token ids as they stand. Raises `CannotRender` where the tokenizer has no such token."""
+    if not all(0 <= each < len(tokenizer) for each in ids):
+        raise CannotRender(f"token ids of this model are from 0 to {len(tokenizer) - 1:,}")
+    text = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    log = {"format": None, "clock": datetime.now(UTC).isoformat()}
+    return Rendered(text=text, ids=list(ids), log=log)
 
 
 def _one_bos(ids: list[int], bos: int | None) -> list[int]:

@@ -17,7 +17,7 @@ from arena.engines.base import Score, ScoreRequest, TokenLogprob
 from arena.engines.local_cache import new_cache, repeated
 from arena.engines.local_model import LoadedModel
 from arena.engines.local_prefixes import clusters
-from arena.engines.local_prompt import render
+from arena.engines.local_prompt import CannotRender, encode_text, given_ids, render
 from arena.engines.protocol import ScoreMany
 
 BATCH_TOKENS = {"cpu": 512, "cuda": 32768, "mps": 8192}
@@ -31,13 +31,15 @@ class DoesNotFit(Exception):
 @dataclass
 class _Item:
     """One context and its continuations as ids; `index` is its place in the request. The first `shared` ids of the
-    context are those of all items of its `cluster`."""
+    context are those of all items of its `cluster`. `given` is the first token of a whole text, which nothing stands
+    before."""
 
     index: int
     context: list[int]
     continuations: list[list[int]]
     scores: list[Score] = field(default_factory=list)
     alternatives: int | None = None
+    given: int | None = None
     cluster: int = 0
     shared: int = 0
 
@@ -87,7 +89,9 @@ def score_batch(loaded: LoadedModel, job: ScoringJob) -> None:
     first = job.items[job.next]
     if not _shares_a_row(loaded, first):
         for position, ids in enumerate(first.continuations):
-            alone = _Item(first.index, first.context, [ids], alternatives=first.alternatives)
+            alone = _Item(
+                first.index, first.context, [ids], alternatives=first.alternatives, given=first.given
+            )
             _score_rows(loaded, [alone], job.adapter)
             first.scores[position:] = alone.scores
         job.next += 1
@@ -133,7 +137,10 @@ def _prefix(loaded: LoadedModel, item: _Item, adapter: str | None) -> Any:
 
 def _encode(loaded: LoadedModel, index: int, request: ScoreRequest, message: ScoreMany) -> _Item:
     tokenizer = loaded.tokenizer
-    if request.conversation is not None:
+    given: int | None = None
+    if request.whole is not None:
+        context, continuations, given = _whole(tokenizer, request.whole)
+    elif request.conversation is not None:
         context = render(tokenizer, request.conversation, message.prompting, message.adapter).ids
         continuations = [_ids(tokenizer, text) for text in request.continuations]
     else:
@@ -156,7 +163,18 @@ def _encode(loaded: LoadedModel, index: int, request: ScoreRequest, message: Sco
             f"request {index}: context and continuation have {longest:,} tokens; the model's context holds "
             f"{loaded.context_length:,}. Shorten the context"
         )
-    return _Item(index, context, continuations, alternatives=request.alternatives)
+    return _Item(index, context, continuations, alternatives=request.alternatives, given=given)
+
+
+def _whole(tokenizer: Any, text: str | tuple[int, ...]) -> tuple[list[int], list[list[int]], int | None]:
+    """A whole text as the prompt that it would be: its first id, the others, and the first one again unless the
+    tokenizer put it there. Raises `CannotRender`."""
+    encoded = encode_text(tokenizer, text) if isinstance(text, str) else given_ids(tokenizer, text)
+    ids = encoded.ids
+    if not ids:
+        raise CannotRender("there is nothing to score")
+    added = isinstance(text, str) and ids[0] == tokenizer.bos_token_id and ids[1:] == _ids(tokenizer, text)
+    return ids[:1], [ids[1:]], None if added else ids[0]
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
@@ -201,7 +219,7 @@ def _score_rows(loaded: LoadedModel, items: list[_Item], adapter: str | None, pr
             column = end
     columns = sorted({column for _, column, _ in wanted})
     if not columns:  # empty continuations alone
-        _fill_in(items, [], [], [])
+        _fill_in(loaded, items, [], [], [])
         return
     alone = len(items) == 1 and len(items[0].continuations) == 1
     mask = None if alone else _mask(segments[:, : columns[-1] + 1], shared, loaded.dtype)
@@ -212,7 +230,7 @@ def _score_rows(loaded: LoadedModel, items: list[_Item], adapter: str | None, pr
     tokens = torch.tensor([token for _, _, token in wanted], device=logprobs.device)
     chosen = logprobs.gather(1, tokens[:, None])[:, 0].tolist()
     greedy = (logprobs.argmax(dim=-1) == tokens).tolist()
-    _fill_in(items, chosen, greedy, _traced(loaded, items, wanted, logprobs))
+    _fill_in(loaded, items, chosen, greedy, _traced(loaded, items, wanted, logprobs))
 
 
 def _traced(
@@ -234,10 +252,19 @@ def _traced(
 
 
 def _fill_in(
-    items: list[_Item], logprobs: list[float], greedy: list[bool], traces: list[TokenLogprob]
+    loaded: LoadedModel,
+    items: list[_Item],
+    logprobs: list[float],
+    greedy: list[bool],
+    traces: list[TokenLogprob],
 ) -> None:
     at = 0
     for item in items:
+        before: tuple[TokenLogprob, ...] = ()
+        if item.given is not None:
+            before = (
+                TokenLogprob(token=loaded.tokenizer.decode([item.given]), token_id=item.given, logprob=0.0),
+            )
         for continuation in item.continuations:
             end = at + len(continuation)
             item.scores.append(
@@ -245,7 +272,7 @@ def _fill_in(
                     logprob=sum(logprobs[at:end]),
                     tokens=len(continuation),
                     greedy=all(greedy[at:end]),
-                    trace=tuple(traces[at:end]) if item.alternatives is not None else (),
+                    trace=(*before, *traces[at:end]) if item.alternatives is not None else (),
                 )
             )
             at = end

@@ -6,6 +6,7 @@ standard input, replies come from its standard output; the end of its input tell
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
@@ -16,7 +17,7 @@ from arena.engines.base import FinishReason, Sampling, Score, ScoreRequest, Toke
 from arena.engines.spec import Devices, Quantisation
 from prompt_formats.conversation import Conversation
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised with every change of a message: processes of other versions share no workers."""
 LONGEST_FRAME = 256 * 1024 * 1024
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -70,6 +71,7 @@ class Start(_Message):
     id: int
     conversation: Conversation | None = None
     text: str | None = None
+    ids: tuple[int, ...] | None = None
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     seed: int
@@ -229,12 +231,35 @@ def read_frame(stream: BinaryIO) -> bytes | None:
     head = stream.read(_LENGTH.size)
     if not head:
         return None
+    length = _length(head)
+    return _complete(stream.read(length), length)
+
+
+async def receive_frame(reader: asyncio.StreamReader) -> bytes | None:
+    """The same from an asyncio stream."""
+    try:
+        head = await reader.readexactly(_LENGTH.size)
+    except asyncio.IncompleteReadError as ended:
+        head = ended.partial
+    if not head:
+        return None
+    length = _length(head)
+    try:
+        return await reader.readexactly(length)
+    except asyncio.IncompleteReadError as ended:
+        return _complete(ended.partial, length)
+
+
+def _length(head: bytes) -> int:
     if len(head) < _LENGTH.size:
         raise ProtocolError("the stream ended inside a frame's length")
     (length,) = _LENGTH.unpack(head)
     if length > LONGEST_FRAME:
         raise ProtocolError(f"a frame of {length} bytes: this is no message of the worker protocol")
-    body = stream.read(length)
+    return int(length)
+
+
+def _complete(body: bytes, length: int) -> bytes:
     if len(body) < length:
         raise ProtocolError(f"the stream ended after {len(body)} of a frame's {length} bytes")
     return body

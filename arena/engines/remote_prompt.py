@@ -73,6 +73,8 @@ def remote_prompt(spec: ModelSpec, request: GenerationRequest, formats: Path | N
     the spec says so, and for conversations that the format cannot take; `OverContext` where a window cannot hold the
     last turn.
     """
+    if request.ids is not None:
+        raise EngineRejected(f"{spec.name}: token ids are taken by local models: send text to this endpoint")
     if (request.conversation is None) == (request.text is None):
         raise EngineRejected("a request holds either a conversation or raw text")
     if request.text is not None:

@@ -45,6 +45,10 @@ async def score_all(
             'Set `endpoint = "completions"` if the server has /v1/completions and echoes log-probabilities '
             "(vLLM, SGLang), or use a task that generates its answer (`generate_until`)"
         )
+    if any(request.whole is not None for request in requests):
+        raise EngineRejected(
+            f"{spec.name}: whole texts are scored by local models: ask this model's own server for an echo"
+        )
     contexts = [_context(spec, request, formats) for request in requests]
 
     def work(

@@ -25,7 +25,6 @@ from pydantic import ValidationError
 from arena.engines.base import EngineError, EngineUnavailable
 from arena.engines.cores import CoreGate
 from arena.engines.protocol import (
-    LONGEST_FRAME,
     PROTOCOL,
     TO_WORKER,
     Attach,
@@ -45,6 +44,7 @@ from arena.engines.protocol import (
     Start,
     WorkerConfig,
     framed_bytes,
+    receive_frame,
 )
 from arena.engines.residency import Residency, Resident
 from arena.engines.worker_links import SOCKET, address
@@ -155,7 +155,7 @@ class _Connection:
 
     async def serve(self) -> None:
         """Answer until the other side ends the connection. Raises ProtocolError, ValidationError, OSError."""
-        first = await self._frame()
+        first = await receive_frame(self._reader)
         if first is None:
             return
         asked = Attach.model_validate_json(first)
@@ -171,7 +171,7 @@ class _Connection:
             await self._send(Failed(reason=str(error)))
             return
         try:
-            while (frame := await self._frame()) is not None:
+            while (frame := await receive_frame(self._reader)) is not None:
                 self._obey(resident, frame)
         finally:
             tasks = list(self._answering.values())
@@ -236,19 +236,6 @@ class _Connection:
             raise
         except OSError as error:  # it went away meanwhile: the reading side cancels the rest
             log.debug("an answer of a shared worker has no reader any more: %s", error)
-
-    async def _frame(self) -> bytes | None:
-        head = await self._reader.read(4)
-        if not head:
-            return None
-        try:
-            head += await self._reader.readexactly(4 - len(head))
-            (length,) = struct.unpack(">I", head)
-            if length > LONGEST_FRAME:
-                raise ProtocolError(f"a frame of {length} bytes")
-            return await self._reader.readexactly(length)
-        except asyncio.IncompleteReadError:
-            raise ProtocolError("the connection ended inside a frame") from None
 
     async def _send(self, message: FromWorker) -> None:
         self._writer.write(framed_bytes(message))

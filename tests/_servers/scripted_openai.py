@@ -29,6 +29,7 @@ open_now: Counter[str] = Counter()
 open_most: Counter[str] = Counter()
 dice = random.Random(7)
 bodies: dict[str, dict[str, Any]] = {}
+released: set[str] = set()
 
 
 def error(status: int, message: str, code: str | None = None, **headers: str) -> JSONResponse:
@@ -107,6 +108,15 @@ async def silence() -> AsyncIterator[str]:
     yield ""
 
 
+async def held(model: str) -> AsyncIterator[str]:
+    """Words until somebody says that it is enough."""
+    while model not in released:
+        yield piece(model, {"content": " word"})
+        await asyncio.sleep(0.02)
+    async for line in words(model, [" end"]):
+        yield line
+
+
 def stream(source: AsyncIterator[str]) -> Response:
     return StreamingResponse(source, media_type="text/event-stream")
 
@@ -120,6 +130,11 @@ def seen(model: str) -> dict[str, Any]:
         "most_open": open_most[model],
         "body": bodies.get(model),
     }
+
+
+@app.post("/release/{model}")
+def release(model: str) -> None:
+    released.add(model)
 
 
 @app.get("/v1/models")
@@ -246,6 +261,8 @@ async def chat(request: Request) -> Response:
             return stream(words(model, ENGLISH * 20, wait=0.1))
         case "hang":
             return stream(silence())
+        case "held":
+            return stream(held(model))
         case "length":
             return stream(words(model, ENGLISH, end="length"))
         case "filtered":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -18,11 +19,14 @@ import openai
 import pytest
 
 from arena.api.tokens import issue
+from arena.config import load_settings
 from arena.engines import embedded
+from arena.engines.pool import EnginePool
+from arena.roster import Contestant, find
 from results.store import open_store
 from results.store.tokens import Scope, add_token
 
-SCRIPTED = ("ok", "korean", "slow", "overlong", "refuses", "cut")
+SCRIPTED = ("ok", "korean", "slow", "overlong", "refuses", "cut", "held")
 
 
 @dataclass
@@ -59,7 +63,7 @@ class Served:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(40)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise
@@ -109,6 +113,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, entries: str) -> Iterator[S
     embedded.prepare(data_dir)
     (data_dir / "arena.toml").write_text(
         f"embedded = false\n[api]\nmax_body_bytes = 200000\nanswer_timeout = 60\nmax_choices = 4\n"
+        # In float32 an answer does not depend on what shares its batch.
+        '[engines]\ndtype = "float32"\n'
         f'[[models]]\nname = "smollm2"\nsource = "embedded:{embedded.NAME}"\nlicence = "Apache-2.0"\n'
         f"[models.sampling]\ntemperature = 0.0\nmax_tokens = 24\n{entries}",
         encoding="utf-8",
@@ -128,7 +134,7 @@ def start(tmp_path: Path, entries: str) -> Iterator[Callable[[str], Served]]:
 
     def run(settings: str) -> Served:
         (tmp_path / "arena.toml").write_text(f"embedded = false\n{settings}\n{entries}", encoding="utf-8")
-        started.append(_start(tmp_path, 60))
+        started.append(_start(tmp_path, 120))
         return started[-1]
 
     yield run
@@ -140,3 +146,12 @@ def start(tmp_path: Path, entries: str) -> Iterator[Callable[[str], Served]]:
 def client(served: Served) -> openai.OpenAI:
     """The official client, with a token."""
     return served.client()
+
+
+@pytest.fixture
+def beside(served: Served) -> Iterator[tuple[Contestant, EnginePool]]:
+    """The engines of this process, which is another than the server's, and the model that the server has loaded."""
+    with open_store(served.data_dir) as store:
+        pool = EnginePool.from_settings(load_settings(served.data_dir), served.data_dir, store, "a test")
+        yield find(store, "smollm2"), pool
+        asyncio.run(pool.close())

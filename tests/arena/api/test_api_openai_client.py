@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from tokenizers import Tokenizer
 
 pytestmark = pytest.mark.model
 
@@ -242,6 +244,30 @@ def test_given_text_is_scored_token_by_token(client: openai.OpenAI) -> None:
         1,
         len(first.logprobs.token_logprobs) - 1,
     )
+
+
+def test_a_prompt_may_be_token_ids(client: openai.OpenAI, smollm2_dir: Path) -> None:
+    text = "The capital of France is"
+    ids = Tokenizer.from_file(str(smollm2_dir / "tokenizer.json")).encode(text, add_special_tokens=False).ids
+    asked: dict[str, Any] = {
+        "model": "smollm2",
+        "max_tokens": 1,
+        "temperature": 0,
+        "echo": True,
+        "logprobs": 0,
+    }
+    (expected,) = client.completions.create(prompt=text, **asked).choices
+    found = client.completions.create(prompt=[ids, ids[:1]], **asked).choices
+    assert found[0].text == expected.text == text + " Paris"
+    assert found[0].logprobs == expected.logprobs
+    assert found[1].logprobs is not None
+    assert found[1].logprobs.token_logprobs is not None
+    assert found[1].logprobs.token_logprobs[0] is None
+    assert client.completions.create(prompt=ids, **{**asked, "echo": False}).choices[0].text == " Paris"
+    for wrong, code in (([10**6], "engine_rejected"), ([[]], "invalid_value"), ([1, "two"], "invalid_value")):
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.completions.create(prompt=wrong, **asked)  # type: ignore[call-overload]
+        assert refused.value.code == code
 
 
 def test_embeddings(client: openai.OpenAI) -> None:

@@ -36,7 +36,9 @@ BODIES = st.fixed_dictionaries(
         **dict.fromkeys(NAMES, ANYTHING),
         "model": st.text(min_size=1, max_size=9),
         "messages": MESSAGES | ANYTHING,
-        "prompt": st.text(max_size=20) | st.lists(st.text(max_size=9), max_size=3) | ANYTHING,
+        "prompt": st.text(max_size=20)
+        | st.lists(st.text(max_size=9) | st.integers() | st.lists(st.integers(), max_size=2), max_size=3)
+        | ANYTHING,
         "temperature": st.floats(0, 5) | ANYTHING,
     },
 )
@@ -56,8 +58,9 @@ def test_any_json_is_a_request_or_an_explained_error(body: Any) -> None:
         elif isinstance(found, ChatRequest):
             GenerationRequest(conversation=found.conversation(), sampling=found.sampling(), stop=found.stops)
         elif isinstance(found, CompletionRequest):
-            assert found.prompts
-            GenerationRequest(text=found.prompts[0], sampling=found.sampling(), logprobs=found.logprobs)
+            first = found.prompts[0]
+            text, ids = (first, None) if isinstance(first, str) else (None, first)
+            GenerationRequest(text=text, ids=ids, sampling=found.sampling(), logprobs=found.logprobs)
         else:
             assert found.texts
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import random
 import time
 from itertools import chain
@@ -10,8 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
-from arena.engines.base import EngineRejected, OverContext, ScoreRequest
+from arena.engines.base import EngineRejected, OverContext, Score, ScoreRequest
 from arena.engines.local import LocalEngine
 from arena.engines.local_model import LoadedModel, load
 from arena.engines.local_prefixes import clusters
@@ -65,6 +68,37 @@ def test_scores_equal_lm_evals(loaded: LoadedModel) -> None:
         for (logprob, greedy), (expected, expected_greedy) in zip(mine, theirs, strict=True):
             assert logprob == pytest.approx(expected, abs=1e-4)
             assert greedy == expected_greedy
+
+
+def trace(loaded: LoadedModel, request: ScoreRequest) -> tuple[Score, list[tuple[str, float]]]:
+    job = scoring_job(loaded, ScoreMany(id=1, requests=(request,)))
+    while not job.done:
+        score_batch(loaded, job)
+    ((score,),) = job.scores()
+    return score, [(each.token, each.logprob) for each in score.trace]
+
+
+def test_a_whole_text_is_scored_as_the_prompt_that_it_would_be(loaded: LoadedModel) -> None:
+    text = "The capital of France is Paris."
+    after, told = trace(loaded, ScoreRequest(text="The", continuations=(text[3:],), alternatives=0))
+    whole, found = trace(loaded, ScoreRequest(whole=text, alternatives=0))
+    assert found[0] == ("The", 0.0)  # nothing stands before it
+    assert [token for token, _ in found[1:]] == [token for token, _ in told]
+    assert (whole.tokens, whole.logprob) == (after.tokens, pytest.approx(after.logprob, abs=1e-4))
+    ids = tuple(loaded.tokenizer(text)["input_ids"])
+    assert trace(loaded, ScoreRequest(whole=ids, alternatives=0))[1] == found
+    assert trace(loaded, ScoreRequest(whole=ids[:1], alternatives=0))[1] == found[:1]
+    # A tokenizer that begins every text with a token of its own: that one is not told, and all others are scored.
+    adding = copy.deepcopy(loaded.tokenizer)
+    bos = adding.bos_token
+    adding.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, adding.bos_token_id)]
+    )
+    other = dataclasses.replace(loaded, tokenizer=adding)
+    score, begun = trace(other, ScoreRequest(whole=text, alternatives=0))
+    assert "".join(token for token, _ in begun) == text
+    assert (score.tokens, begun[0][1] < 0) == (len(begun), True)
+    assert score.logprob == pytest.approx(ours(loaded, [("", (text,))])[0][0][0], abs=1e-4)
 
 
 @pytest.mark.parametrize(

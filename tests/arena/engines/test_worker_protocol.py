@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -19,9 +21,36 @@ from arena.engines.protocol import (
     Start,
     Threads,
     read_frame,
+    receive_frame,
     write_message,
 )
 from prompt_formats.conversation import Conversation
+
+
+def read(sent: bytes) -> list[bytes]:
+    """All frames, as a worker and its owner read them."""
+    stream, found = io.BytesIO(sent), []
+    while (frame := read_frame(stream)) is not None:
+        found.append(frame)
+    return found
+
+
+def received(sent: bytes) -> list[bytes]:
+    """All frames, as an arena that shares its workers reads them."""
+
+    async def receive() -> list[bytes]:
+        reader, found = asyncio.StreamReader(), []
+        reader.feed_data(sent)
+        reader.feed_eof()
+        while (frame := await receive_frame(reader)) is not None:
+            found.append(frame)
+        return found
+
+    return asyncio.run(receive())
+
+
+both = pytest.mark.parametrize("frames", [read, received])
+Frames = Callable[[bytes], list[bytes]]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.lists(st.text("끝a\n\u2028"), max_size=3))
@@ -37,26 +66,25 @@ def test_messages_come_back_as_they_were_sent(text: str, stops: list[str]) -> No
     delta = Delta(id=3, text=text, tokens=5)
     write_message(stream, start)
     write_message(stream, delta)
-    stream.seek(0)
-    first, second = read_frame(stream), read_frame(stream)
-    assert first is not None
-    assert second is not None
+    first, second = read(stream.getvalue())
     assert TO_WORKER.validate_json(first) == start
     assert FROM_WORKER.validate_json(second) == delta
-    assert read_frame(stream) is None
+    assert received(stream.getvalue()) == [first, second]
 
 
+@both
 @pytest.mark.parametrize("kept", [2, 4, 10])
-def test_a_frame_that_is_cut_off_is_an_error_and_not_an_end(kept: int) -> None:
+def test_a_frame_that_is_cut_off_is_an_error_and_not_an_end(kept: int, frames: Frames) -> None:
     stream = io.BytesIO()
     write_message(stream, Threads(count=1))
     with pytest.raises(ProtocolError, match="ended"):
-        read_frame(io.BytesIO(stream.getvalue()[:kept]))
+        frames(stream.getvalue()[:kept])
 
 
-def test_an_absurd_length_is_refused_before_it_is_read() -> None:
+@both
+def test_an_absurd_length_is_refused_before_it_is_read(frames: Frames) -> None:
     with pytest.raises(ProtocolError, match="no message"):
-        read_frame(io.BytesIO(struct.pack(">I", 2**32 - 1)))
+        frames(struct.pack(">I", 2**32 - 1))
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"type":"start"}', b'{"type":"cancel","id":1,"more":2}', b"[]"])
