@@ -68,6 +68,8 @@ def list_models(
     for model in left_out:
         reason = next((r for r in model.commercial.reasons if r.status == model.commercial.status), None)
         told = reason.text() if reason else f"{model.reference}: {model.commercial.status}"
+        if reason is not None and reason.model != model.reference:  # what it was made from
+            told = f"{model.reference}, because of {told}"
         console.print(f"left out: {told}", highlight=False, markup=False)
     for name, why in failed.items():
         console.print(f"cannot be used: {name}: {why}", highlight=False, markup=False)

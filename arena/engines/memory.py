@@ -70,7 +70,11 @@ def estimate(
     """
     try:
         shapes = _gguf(path) if path.suffix == ".gguf" else _folder(path)
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+    except KeyError as error:
+        raise EngineUnavailable(
+            f"the weights in {path} cannot be sized: the model's config names no {error}"
+        ) from error
+    except (OSError, ValueError, TypeError, struct.error) as error:
         raise EngineUnavailable(f"the weights in {path} cannot be read: {error}") from error
     context = min(length for length in (context_length, shapes.context, PLANNED_TOKENS) if length)
     planned = cache_tokens or min(PLANNED_TOKENS, MOST_ROWS * context)
@@ -124,7 +128,7 @@ def _folder(folder: Path) -> _Shapes:
     sizes = list(_tensors(folder))
     linear = sum(count for name, count, matrix in sizes if matrix and _is_linear(name))
     heads = text.get("num_key_value_heads") or text.get("num_attention_heads") or text.get("n_head") or 1
-    hidden = int(text.get("hidden_size") or text["n_embd"])
+    hidden = int(text.get("n_embd") or text["hidden_size"])
     size = text.get("head_dim") or hidden // (text.get("num_attention_heads") or text.get("n_head") or 1)
     return _Shapes(
         linear=linear,

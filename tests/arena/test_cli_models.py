@@ -116,7 +116,7 @@ def test_a_models_life(arena: Arena, data: Path, folder: Path, tmp_path: Path) -
     commercial = arena("models", "list", "--commercial")
     assert "모형@2" not in commercial.stdout
     assert "free@1" in commercial.stdout
-    assert "left out: org/unheard-of" in commercial.stderr
+    assert "left out: 모형@2, because of org/unheard-of" in commercial.stderr
     assert (
         "모형 is 모형@1 again"
         in arena(
