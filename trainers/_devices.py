@@ -51,11 +51,21 @@ class _Catalogue(BaseModel):
 
 
 @cache
-def catalogue() -> tuple[Device, ...]:
-    """Common GPUs by memory, from trainers/catalogue.yaml."""
-    read = _Catalogue.model_validate(
+def _read() -> _Catalogue:
+    return _Catalogue.model_validate(
         yaml.safe_load(files("trainers").joinpath("catalogue.yaml").read_text(encoding="utf-8"))
     )
+
+
+def catalogue_date() -> datetime.date:
+    """When the catalogue was written down: what clouds offer, and at what price, changes."""
+    return _read().date
+
+
+@cache
+def catalogue() -> tuple[Device, ...]:
+    """Common GPUs by memory, from trainers/catalogue.yaml."""
+    read = _read()
     return tuple(
         Device(
             name=each.name,

@@ -6,6 +6,7 @@ pass of the longest batch, or the optimiser's step).
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from arena.engines.memory import GPU_HOST_OVERHEAD, GPU_OVERHEAD, in_words
 from arena.engines.memory import estimate as inference_estimate
 from results.store.ledger import capacity
-from trainers._devices import Device, catalogue, this_machine
+from trainers._devices import Device, catalogue, catalogue_date, this_machine
 from trainers._needs import DataSize, Need, flops_per_token, need_of
 from trainers._shapes import ModelShapes, UnknownShapes, read_shapes
 from trainers._sizes import data_size, measured_speed
@@ -67,8 +68,8 @@ class DeviceFit(BaseModel):
 
 class TrainingEstimate(BaseModel):
     """`need` is on the device that training takes here, `ram` and `gpu` the totals to be reserved (bytes, all
-    processes); `tokens` are those that pass through the model in training; `advice` says what to change where nothing
-    here fits."""
+    processes); `tokens` are those that pass through the model in training; `catalogue_date` is that of the devices
+    elsewhere; `advice` says what to change where nothing here fits."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -87,6 +88,7 @@ class TrainingEstimate(BaseModel):
     speed_from: str
     fits_here: bool
     devices: tuple[DeviceFit, ...]
+    catalogue_date: datetime.date
     advice: tuple[str, ...]
 
 
@@ -157,6 +159,7 @@ def estimate_training(
         speed_from=fits[0].speed_from,
         fits_here=fits[0].fits,
         devices=fits,
+        catalogue_date=catalogue_date(),
         advice=() if fits[0].fits else _advice(recipe, shapes, size, others, target),
     )
 

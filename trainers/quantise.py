@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,8 +14,10 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 
 import trainers
+from arena.engines.local_static_int8 import INPUT_SCALES
 from arena.engines.spec import Quantisation
 from arena.roster import Contestant, enter
+from results.ids import new_id
 from results.store import Store
 from trainers.datasets import UnknownDataset, find_dataset
 from trainers.plan import CannotPlan, TrainingPlan, make_plan
@@ -22,8 +25,14 @@ from trainers.recipes import make_recipe
 
 Kind = Literal["dynamic", "static", "int8", "nf4"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-SERVED: dict[Kind, Quantisation] = {"dynamic": "torchao-int8", "int8": "int8", "nf4": "nf4"}
-"""How the arena serves each kind. Static int8 is measured and kept as scales: no engine here runs it."""
+SERVED: dict[Kind, Quantisation] = {
+    "dynamic": "torchao-int8",
+    "static": "torchao-int8",
+    "int8": "int8",
+    "nf4": "nf4",
+}
+"""How the arena serves each kind: from the base's own weights, rounded when they are loaded; static int8 from a folder
+of its own, which holds the scales of the inputs beside the weights."""
 
 
 class CannotQuantise(ValueError):
@@ -52,8 +61,8 @@ class Request(BaseModel):
 
 
 class QuantisationReport(BaseModel):
-    """Before (float32) and after; `model` is the new roster version (None for static), `scales` the file of the
-    inputs' scales (static alone)."""
+    """Before (float32) and after; `model` is the new roster version, `scales` the file of the inputs' scales (static
+    alone)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,7 +71,7 @@ class QuantisationReport(BaseModel):
     dataset: str
     before: Figures
     after: Figures
-    model: str | None = None
+    model: str
     scales: Path | None = None
 
 
@@ -78,7 +87,7 @@ def quantise(
 ) -> QuantisationReport:
     """Quantise a roster model, measure it on the dataset's held-out rows, and put it on the roster as `name` (the
     base's name with the kind, by default). `static` takes the ranges of its inputs from `calibration_rows` training
-    rows; the result is a report and the scales.
+    rows, and its scales lie beside the weights in a folder of its own.
 
     Raises:
         CannotPlan: the model is an endpoint, quantised already, or there is no such dataset.
@@ -112,21 +121,44 @@ def quantise(
         plan=plan, data_dir=store.data_dir.resolve(), kind=kind, rows=rows, calibration_rows=calibration_rows
     )
     told = _measured(request)
-    label = scales = None
-    if kind in SERVED:
-        spec = base.spec.model_copy(
-            update={"name": named, "quantisation": SERVED[kind], "parent": base.version.label, "note": f"{kind} int8"
-                    if kind == "dynamic" else kind}
-        )  # fmt: skip
-        label = enter(store, spec, store.data_dir, owner="trainer").version.label
-    else:
-        scales = store.data_dir.resolve() / "quantised" / f"{named}-static.json"
-        scales.parent.mkdir(parents=True, exist_ok=True)
-        scales.write_text(json.dumps(told["scales"], indent=1), encoding="utf-8")
+    changes: dict[str, Any] = {
+        "name": named,
+        "quantisation": SERVED[kind],
+        "parent": base.version.label,
+        "note": {"dynamic": "dynamic int8", "static": f"static int8, calibrated on {rows_of.label}"}.get(
+            kind, kind
+        ),
+    }
+    scales = None
+    if kind == "static":
+        folder = _with_scales(
+            plan.base.path,
+            store.data_dir.resolve() / "quantised" / f"{named}-{new_id().hex[-8:]}",
+            told["scales"],
+        )
+        scales = folder / INPUT_SCALES
+        changes |= {"source": str(folder), "revision": None}
+    entered = enter(store, base.spec.model_copy(update=changes), store.data_dir, owner="trainer")
     return QuantisationReport(
         base=base.version.label, kind=kind, dataset=rows_of.label, before=told["before"], after=told["after"],
-        model=label, scales=scales,
+        model=entered.version.label, scales=scales,
     )  # fmt: skip
+
+
+def _with_scales(base: Path, folder: Path, scales: dict[str, float]) -> Path:
+    """A model folder with the base's files and the scales beside them, which appears when it is complete. Weights take
+    no more room where the disk can link them."""
+    part = folder.with_name(f".making-{folder.name}")
+    part.mkdir(parents=True)
+    for file in base.iterdir():
+        if file.is_file():
+            try:
+                (part / file.name).hardlink_to(file.resolve())
+            except OSError:  # another disk, or one without links
+                shutil.copy(file, part / file.name)
+    (part / INPUT_SCALES).write_text(json.dumps(scales, indent=1), encoding="utf-8")
+    part.replace(folder)
+    return folder
 
 
 def _measured(request: Request) -> dict[str, Any]:

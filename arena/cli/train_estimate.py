@@ -91,6 +91,10 @@ def _tell(found: TrainingEstimate, methods: list[MethodRow]) -> None:
         )  # fmt: skip
     output.rule("where it fits (the smallest of the catalogue)", align="left", style="dim")
     output.print(places)
+    output.print(
+        f"Devices elsewhere: catalogue of {found.catalogue_date}; sizes, offers and prices change.",
+        style="dim",
+    )
     if found.advice:
         output.rule("it does not fit here; what would lower it", align="left", style="dim")
         for line in found.advice:

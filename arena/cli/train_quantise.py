@@ -68,7 +68,4 @@ def quantise(
     ):
         table.add_row(what, f"{then:.1f}", f"{now:.1f}", f"x {now / then:.2f}")
     output.print(table)
-    if report.model:
-        console.print(f"{report.model} is on the roster.", highlight=False)
-    else:
-        console.print(f"Scales: {report.scales}. No engine of the arena serves static int8.", highlight=False)
+    console.print(f"{report.model} is on the roster.", highlight=False)

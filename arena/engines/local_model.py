@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from arena.engines.local_adapters import Adapters
+from arena.engines.local_static_int8 import INPUT_SCALES, input_scales, make_static
 from arena.engines.memory import CACHE_GROWTH, PLANNED_TOKENS
 from arena.engines.protocol import WorkerConfig
 
@@ -179,6 +180,7 @@ def _model(
     shared: Any,
 ) -> Any:
     quantise: Any = None
+    scales: dict[str, float] | None = None
     quantisation = config.quantisation
     if gguf and quantisation != "none":
         raise CannotLoad(
@@ -196,7 +198,8 @@ def _model(
     elif quantisation == "int8":
         quantise = BitsAndBytesConfig(load_in_8bit=True)
     elif quantisation == "torchao-int8":
-        quantise = _torchao_int8()
+        scales = input_scales(folder)
+        quantise = _torchao_int8() if scales is None else None
     about = AutoConfig.from_pretrained(folder, **shared)
     if getattr(about, "is_encoder_decoder", False):
         raise CannotLoad("this is an encoder-decoder model; the arena runs decoder-only language models")
@@ -207,7 +210,11 @@ def _model(
         **_placement(config.devices, device, quantise is not None and gguf is None),
         **shared,
     )
-    return model if config.devices != "one" or model.device.type == device.type else model.to(device)
+    if config.devices == "one" and model.device.type != device.type:
+        model = model.to(device)
+    if scales is not None:
+        _make_static(model, scales, folder)
+    return model
 
 
 def _placement(devices: str, device: torch.device, quantised: bool) -> dict[str, Any]:
@@ -226,6 +233,15 @@ def _torchao_int8() -> Any:
     except ImportError:
         raise CannotLoad("torchao-int8 needs torchao: pip install torchao") from None
     return TorchAoConfig(Int8DynamicActivationInt8WeightConfig())
+
+
+def _make_static(model: Any, scales: dict[str, float], folder: Path) -> None:
+    try:
+        make_static(model, scales)
+    except ImportError:
+        raise CannotLoad("torchao-int8 needs torchao: pip install torchao") from None
+    except KeyError as error:
+        raise CannotLoad(f"{folder / INPUT_SCALES} names {error}, which this model does not have") from None
 
 
 def _give_back_freed_memory() -> None:

@@ -2,74 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from arena.engines.spec import ModelSpec
-from arena.roster import enter
 from results.store import Store, open_store
-from trainers.datasets import add_dataset
-from trainers.plan import TrainingPlan, make_plan
-from trainers.recipes import make_recipe
+from tests.trainers.tiny_models import planner, save_tiny
+from trainers.plan import TrainingPlan
 
-CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 
-ROWS: dict[str, list[dict[str, Any]]] = {
-    "chat": [{"prompt": f"{n} 더하기 1은?", "response": f"답은 {n + 1}"} for n in range(24)],
-    "text": [{"text": f"{n}월에는 꽃이 핀다. The month is {n}."} for n in range(24)],
-    "labelled": [{"text": f"문의 {n}", "label": "배송" if n % 2 else "환불"} for n in range(24)],
-    "preference": [
-        {"prompt": f"질문 {n}", "chosen": f"좋은 답 {n}", "rejected": f"나쁨 {n}"} for n in range(24)
-    ],
-    "kto": [{"prompt": f"질문 {n}", "completion": f"답 {n}", "label": bool(n % 2)} for n in range(24)],
-    "prompts": [{"prompt": f"질문 {n}"} for n in range(24)],
-}
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Models this small gain nothing from more threads, and where test processes share cores their threads wait for
+    each other at every product: five times slower. Processes that tests start follow."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of two layers with a byte-level tokenizer and a ChatML template."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        ["질문 답 안녕 hello world"],
-        trainers.BpeTrainer(vocab_size=320, special_tokens=specials, initial_alphabet=alphabet),
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHATML
-    )
-    fast.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(fast),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-        eos_token_id=fast.eos_token_id,
-        pad_token_id=fast.pad_token_id,
-        bos_token_id=None,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny-llama")
 
 
 @pytest.fixture
@@ -81,30 +41,4 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def plan_for(store: Store, tiny_model: Path, tmp_path: Path) -> Callable[..., TrainingPlan]:
     """Makes a plan on the tiny model; values are laid over a short recipe."""
-    enter(store, ModelSpec(name="tiny", source=str(tiny_model), licence="apache-2.0"), store.data_dir)
-
-    def plan(kind: str = "chat", **values: Any) -> TrainingPlan:
-        file = tmp_path / f"{kind}.jsonl"
-        file.write_text(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS[kind]), encoding="utf-8"
-        )
-        add_dataset(store, file, kind, licence="mit", held_out_share=0.25)
-        optimiser = {
-            "max_steps": 4,
-            "batch_size": 2,
-            "gradient_accumulation": 1,
-            "learning_rate": 5e-3,
-            "warmup_share": 0,
-        }
-        recipe = {
-            "name": "student",
-            "base": "tiny",
-            "dataset": kind,
-            "evaluation": {"every_steps": 0},
-            "checkpoint_every": 2,
-            "optimiser": optimiser | values.pop("optimiser", {}),
-            **values,
-        }
-        return make_plan(store, store.data_dir, make_recipe(recipe))
-
-    return plan
+    return planner(store, tiny_model, tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from arena.engines.memory import in_words
-from trainers._devices import Device, catalogue
+from trainers._devices import Device, catalogue, catalogue_date
 from trainers._shapes import UnknownShapes, read_shapes
 from trainers.memory import DataSize, estimate, estimate_training, methods_table
 from trainers.plan import TrainingPlan
@@ -165,3 +165,4 @@ def test_the_catalogue_is_dated_and_ordered() -> None:
     sizes = [device.memory for device in catalogue()]
     assert sizes == sorted(sizes)
     assert all("catalogue of 2026" in device.source for device in catalogue())
+    assert str(catalogue_date()).startswith("2026-")

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from arena.engines.local_static_int8 import make_static
 from trainers.datasets import read_rows
 from trainers.methods._encoding import Encoder
 from trainers.methods._loading import load_tokenizer
@@ -48,7 +49,7 @@ def quantise(request: Request) -> dict[str, Any]:
         quantize_(model, Int8DynamicActivationInt8WeightConfig(), filter_fn=in_layers)
     else:
         scales = _calibrated(model, _rows(plan, request, encoder, "train", request.calibration_rows))
-        _static(model, scales)
+        make_static(model, scales)
     after = _measured(model, held_out)
     return {"before": before.model_dump(), "after": after.model_dump(), "scales": scales}
 
@@ -98,20 +99,6 @@ def _remembering(largest: dict[str, float], name: str) -> Any:
         largest[name] = max(largest.get(name, 0.0), float(inputs[0].abs().max()))
 
     return remember
-
-
-def _static(model: nn.Module, scales: dict[str, float]) -> None:
-    from torchao.quantization import Int8StaticActivationInt8WeightConfig, PerRow, PerTensor, quantize_
-
-    for name, scale in scales.items():
-        config = Int8StaticActivationInt8WeightConfig(
-            act_quant_scale=torch.tensor([[[scale]]]), granularity=[PerTensor(), PerRow()]
-        )
-        quantize_(model, config, filter_fn=_named(name))
-
-
-def _named(wanted: str) -> Any:
-    return lambda module, name: name == wanted
 
 
 def _measured(model: Any, rows: list[dict[str, Any]]) -> Figures:

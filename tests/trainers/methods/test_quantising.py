@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
+from arena.engines.local_model import load
+from arena.engines.local_static_int8 import INPUT_SCALES, input_scales, make_static
+from arena.engines.protocol import WorkerConfig
 from arena.engines.spec import ModelSpec
 from arena.roster import enter, find
 from results.store import Store
+from tests.trainers.tiny_models import save_tiny
 from trainers.lineage import trained_spec
 from trainers.methods._qat import convert, in_layers, prepare
 from trainers.methods.quantising import _measured as measured
@@ -27,15 +29,16 @@ from trainers.recipes import BadRecipe, make_recipe
 Plan = Callable[..., TrainingPlan]
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model that bitsandbytes can pack: on some CPUs by 64 columns."""
+    return save_tiny(tmp_path_factory.mktemp("models") / "wide", hidden=64)
+
+
 @pytest.mark.parametrize("kind", ["dynamic", "static", "int8", "nf4"])
 def test_each_kind_makes_a_smaller_model_of_nearly_the_same_loss(
-    plan_for: Plan, store: Store, kind: str, tiny_model: Path, tmp_path: Path
+    plan_for: Plan, store: Store, kind: str, wide: Path
 ) -> None:
-    # bitsandbytes packs 4-bit weights on some CPUs by 64 columns.
-    wide = tmp_path / "wide"
-    shutil.copytree(tiny_model, wide)
-    config = AutoConfig.from_pretrained(tiny_model, hidden_size=64, intermediate_size=128, head_dim=16)
-    AutoModelForCausalLM.from_config(config).save_pretrained(wide)
     enter(store, ModelSpec(name="wide", source=str(wide)), store.data_dir)
     plan = plan_for(method="full", base="wide")
     request = Request(plan=plan, data_dir=store.data_dir, kind=kind, rows=8, calibration_rows=8)  # type: ignore[arg-type]
@@ -68,10 +71,35 @@ def test_the_command_puts_the_quantised_model_on_the_roster(plan_for: Plan, stor
     assert report.model == "tiny-dynamic@1"
     spec = find(store, "tiny-dynamic").spec
     assert (spec.quantisation, spec.parent) == ("torchao-int8", "tiny@1")
-    static = quantise(store, find(store, "tiny"), "static", "chat", rows=4, calibration_rows=2)
-    assert static.model is None
-    assert static.scales is not None
-    assert len(json.loads(static.scales.read_text(encoding="utf-8"))) == 14
+
+
+def test_static_int8_is_served_with_its_calibrated_scales(
+    plan_for: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.quantise._measured", quantised)  # here, not in a process of its own
+    plan_for()
+    report = quantise(store, find(store, "tiny"), "static", "chat", rows=4, calibration_rows=2)
+    assert report.model == "tiny-static@1"
+    spec = find(store, "tiny-static").spec
+    assert (spec.quantisation, spec.parent, spec.note) == (
+        "torchao-int8",
+        "tiny@1",
+        "static int8, calibrated on chat@1",
+    )
+    assert report.scales == Path(spec.source) / INPUT_SCALES
+    scales = input_scales(Path(spec.source))
+    assert scales is not None
+    assert len(scales) == 14
+    ids = torch.tensor([[5, 6, 7, 8]])
+    served = load(WorkerConfig(path=Path(spec.source), quantisation="torchao-int8"), lambda what: None).model
+    expected = AutoModelForCausalLM.from_pretrained(spec.source, dtype=torch.float32).eval()
+    as_floats = expected(ids).logits
+    make_static(expected, scales)
+    assert torch.equal(served(ids).logits, expected(ids).logits)
+    assert not torch.equal(served(ids).logits, as_floats)
+    # Other scales are other weights: a model calibrated anew is the next version.
+    again = quantise(store, find(store, "tiny"), "static", "chat", rows=4, calibration_rows=1)
+    assert again.model == "tiny-static@2"
 
 
 def test_quantising_says_why_not(plan_for: Plan, store: Store) -> None:
