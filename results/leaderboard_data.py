@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from results.leaderboard_cells import Columns, Placing, outcomes_of, read_cells
 from results.leaderboard_query import BoardQuery, By
 from results.leaderboard_style import COVARIATES, covariates, style_columns, style_tables
 from results.ratings import (
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Columns = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 
 SAME_MODEL = "same_model"
 """Exclusion reason of battles between two versions of one model, where versions are merged."""
@@ -51,8 +51,11 @@ _OUTCOME_OF = np.zeros(128, np.uint8)
 _OUTCOME_OF[[ord(verdict[-1]) for verdict in OUTCOME]] = list(OUTCOME.values())
 # Battles of scripts are over from the start, and every voter has the same seconds to think better of it.
 _OPEN = "(state = 'open' OR mode = 'script')"
+_VISIBLE_VOTES = (
+    "votes WHERE (import_id IS NULL "
+    "OR import_id NOT IN (SELECT i.id FROM imports i WHERE i.state = 'running'))"
+)
 _SETTLED = f"(time <= ? OR battle_id NOT IN (SELECT id FROM battles WHERE {_OPEN}))"  # noqa: S608
-_NO_IMPORT_RUNS = "(SELECT count(*) FROM imports WHERE state = 'running') = 0"
 
 
 @dataclass(frozen=True)
@@ -137,52 +140,35 @@ def groups_of(store: Store, by: By) -> Groups:
 
 def select(store: Store, query: BoardQuery) -> Selected:
     """Read what a query selects. Raises StoreError."""
-    excluded = _excluded(store, Filter.of(query))
+    excluded = _excluded(store, query)
     return _from_rows(store, query, excluded) if query.needs_rows else _from_counts(store, query, excluded)
 
 
 def history(store: Store, query: BoardQuery, selected: Selected) -> Iterator[Columns]:
     """The selected comparisons in (time, seq) order, as chunks of model indices and outcome codes."""
-    columns = f"version_a, version_b, {_LETTER_SQL} AS letter, time"
-    table = read_comparisons(store, query, columns)
+    table = _read_cells(store, query, "cell, time")
     batches = table.to_batches()
     # Votes lie almost always in the order in which they came: looking costs less than sorting, and where no two
     # have the same time, their sequence numbers need not be read.
     if not _in_order(batches):
-        table = read_comparisons(store, query, f"{columns}, seq")
+        table = _read_cells(store, query, "cell, time, seq")
         when, seq = (values_of(table, name) for name in ("time", "seq"))
         batches = table.take(np.lexsort((seq, when.view(np.int64)))).to_batches()
-    # Once per version rather than once per comparison; -1 is a version that came in the meantime.
     groups = selected.groups.of_version
     place = np.where(np.isin(groups, selected.present), np.searchsorted(selected.present, groups), -1)
-    place = place.astype(np.int32)
+    largest = max((int(values_of(batch, "cell").max()) for batch in batches if batch.num_rows), default=0)
+    placed = Placing(place, largest, table.num_rows)
     for batch in batches:
-        versions = [values_of(batch, name) for name in ("version_a", "version_b")]
-        if any(len(each) and each.max() >= len(place) for each in versions):
-            batch = batch.filter(pa.array(np.maximum(*versions) < len(place)))
-            versions = [values_of(batch, name) for name in ("version_a", "version_b")]
-        a, b = (place[each] for each in versions)
-        outcome = _OUTCOME_OF[values_of(batch, "letter")]
+        a, b, outcome = placed(values_of(batch, "cell"))
         rated = (a != b) & (a >= 0) & (b >= 0)
         yield (a, b, outcome) if rated.all() else (a[rated], b[rated], outcome[rated])
 
 
-def read_comparisons(store: Store, query: BoardQuery, columns: str, end: str = "") -> pa.Table:
-    """`columns` of the counted comparisons that a query selects, which `comparisons` and `votes` both have."""
-    if query.source == "human" and query.judge is None:
-        # While no import runs (looked up in the same snapshot) all votes are visible, and the table itself is read
-        # in half the time of the view.
-        chosen = Filter.of(query, sources=False)
-        table = store.query(
-            f"SELECT {columns} FROM votes WHERE excluded IS NULL AND {_NO_IMPORT_RUNS}{chosen.sql} {end}",  # noqa: S608
-            chosen.params,
-        )
-        if table.num_rows:
-            return table
-    chosen = Filter.of(query)
-    return store.query(
-        f"SELECT {columns} FROM comparisons WHERE excluded IS NULL{chosen.sql} {end}",  # noqa: S608
-        chosen.params,
+def _read_cells(store: Store, query: BoardQuery, columns: str, end: str = "") -> pa.Table:
+    """`columns` of the counted comparisons that a query selects (see `read_cells`)."""
+    votes = query.source == "human" and query.judge is None
+    return read_cells(
+        store, Filter.of(query, sources=False) if votes else None, Filter.of(query), columns, end
     )
 
 
@@ -209,10 +195,14 @@ def ints(table: pa.Table, column: str) -> Ints:
     return np.asarray(table[column].to_numpy(), dtype=np.int64)
 
 
-def _excluded(store: Store, chosen: Filter) -> dict[str, int]:
+def _excluded(store: Store, query: BoardQuery) -> dict[str, int]:
+    votes = query.source == "human" and query.judge is None
+    chosen = Filter.of(query, sources=not votes)
+    # The table by itself, where it is all, is read in half the time of the view.
     table = store.query(
-        "SELECT excluded AS reason, count(*) AS n FROM comparisons "  # noqa: S608
-        f"WHERE excluded IS NOT NULL{chosen.sql} GROUP BY 1 ORDER BY 2 DESC, 1",
+        "SELECT excluded AS reason, count(*) AS n FROM "  # noqa: S608
+        f"{_VISIBLE_VOTES if votes else 'comparisons WHERE true'} AND excluded IS NOT NULL{chosen.sql} "
+        "GROUP BY 1 ORDER BY 2 DESC, 1",
         chosen.params,
     )
     return dict(zip(table["reason"].to_pylist(), table["n"].to_pylist(), strict=True))
@@ -223,15 +213,16 @@ def _from_counts(store: Store, query: BoardQuery, excluded: dict[str, int]) -> S
     columns = f"version_a, version_b, {_LETTER_SQL} AS letter{judges}"
     turned = query.position_bias and _any_mirrored(store)
     if query.since is not None or query.until is not None or turned:
-        by = f"GROUP BY version_a, version_b, verdict{', source' if judges else ''}"
-        if turned:
-            columns, by = f"{columns}, {_MIRRORED}", f"{by}, mirrored"
-        table = read_comparisons(store, query, f"{columns}, count(*) AS n", by)
+        asked = f"cell{judges}{f', {_MIRRORED}' if turned else ''}, count(*) AS n"
+        table = _read_cells(store, query, asked, "GROUP BY ALL")
+        version_a, version_b, outcome = outcomes_of(values_of(table, "cell"))
     else:
         table = _read_counts(store, query, columns)
+        version_a, version_b = ints(table, "version_a"), ints(table, "version_b")
+        outcome = _OUTCOME_OF[values_of(table, "letter")]
     groups = groups_of(store, query.by)  # after the counts, so that it has every version that they name
-    outcome, n = _OUTCOME_OF[values_of(table, "letter")], ints(table, "n")
-    placed = _place(groups, ints(table, "version_a"), ints(table, "version_b"))
+    n = ints(table, "n")
+    placed = _place(groups, version_a, version_b)
     apart = placed.apart
     if not apart.all():
         excluded[SAME_MODEL] = int(n[~apart].sum())

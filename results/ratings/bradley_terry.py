@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.special import expit, log_expit, logit, ndtri
 
 from results.ratings._threads import one_thread
@@ -72,7 +73,7 @@ def bradley_terry(counts: PairCounts, *, level: float = 0.95, mean: float = MEAN
     found = rateability(counts)
     strength, spread, steps = np.empty(0), np.empty((0, 0)), 0
     if len(found.rated):
-        inner = counts.subset(found.rated)
+        inner = counts if len(found.rated) == counts.models else counts.subset(found.rated)
         with one_thread():
             strength, steps = maximise(inner)
             spread = sandwich(inner, strength, prior=prior)
@@ -117,7 +118,7 @@ def _with_one_sided_bounds(
 
 
 def maximise(
-    counts: PairCounts, start: Floats | None = None, *, tolerance: float = 1e-8
+    counts: PairCounts, start: Floats | None = None, *, tolerance: float = 1e-6
 ) -> tuple[Floats, int]:
     """Natural-unit strengths (n,) of mean zero at the maximum of the likelihood, and the Newton steps it
     took.
@@ -129,9 +130,9 @@ def maximise(
     games = counts.games
     t = _first_guess(score) if start is None else start - start.mean()
     for step in range(1, 201):
-        p = expit(t[:, None] - t[None, :])
-        q = p.T  # more exact than 1 - p where p is near 1
-        move = _newton_move(laplacian(games * p * q), (score * q - score.T * p).sum(axis=1))
+        lost = losing(t)
+        missed = score * lost
+        move = _newton_move(laplacian(games * lost * lost.T), missed.sum(axis=1) - missed.sum(axis=0))
         largest = float(np.abs(move).max())
         # Near the maximum a full step is right; farther away it may overshoot and is checked.
         t = t + (move if largest < _NEAR else _searched(score, t, move, largest))
@@ -139,6 +140,13 @@ def maximise(
         if largest < tolerance * max(1.0, float(np.abs(t).max())):
             return t, step
     raise RuntimeError("Bradley-Terry did not converge in 200 Newton steps; please report these counts")
+
+
+def losing(strength: Floats) -> Floats:
+    """The probabilities (n, n) that i loses to j. Those that i wins are the transpose, which is more exact than 1 - p
+    where p is near 1."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1.0 / (1.0 + np.exp(strength[:, None] - strength[None, :])))
 
 
 def _first_guess(score: Floats) -> Floats:
@@ -151,12 +159,11 @@ def _first_guess(score: Floats) -> Floats:
 def sandwich(counts: PairCounts, strength: Floats, *, prior: float = 0.0) -> Floats:
     """Covariance (n, n) of the centred strengths, in natural units: H^+ G H^+ with H the information and G
     the summed outer products of the comparisons' scores (of squared weights, where they are weighted)."""
-    p = expit(strength[:, None] - strength[None, :])
-    q = p.T
+    q = losing(strength)
+    p = q.T
     games, squares = counts.games, counts.wins_squares + counts.wins_squares.T + counts.ties_squares
-    residual = (
-        counts.wins_squares * q**2 + counts.wins_squares.T * p**2 + counts.ties_squares * (0.5 - p) ** 2
-    )
+    half, won = 0.5 - q, counts.wins_squares * q * q
+    residual = won + won.T + counts.ties_squares * half * half
     if prior:
         share = squares.sum(axis=1) / games.sum(axis=1) ** 2
         residual = residual + prior * p * q * squares * (share[:, None] + share[None, :]) / 2
@@ -176,8 +183,18 @@ def pseudo_inverse(matrix: Floats) -> Floats:
     """The pseudo-inverse of a connected graph's Laplacian (null space: the constant vector)."""
     n = len(matrix)
     lift = np.trace(matrix) / n / n
-    inverse = np.linalg.inv(matrix + lift)
+    inverse = _inverse(matrix + lift)
     return np.asarray(inverse - inverse.mean(axis=1, keepdims=True) - inverse.mean(axis=0) + inverse.mean())
+
+
+def _inverse(matrix: Floats) -> Floats:
+    """Of a positive definite matrix, by its Cholesky factor: half the work of any other."""
+    factor, failed = dpotrf(matrix, lower=0, clean=0)
+    half, failed_too = dpotri(factor, lower=0)
+    if failed or failed_too:
+        return np.asarray(np.linalg.inv(matrix))
+    upper = np.triu(half)
+    return np.asarray(upper + np.triu(upper, 1).T)
 
 
 def predict(fit: BradleyTerry, a: int, b: int) -> Prediction:

@@ -40,11 +40,14 @@ class Rateability:
 def rateability(counts: PairCounts) -> Rateability:
     """Find the largest group (most models, then most comparisons) in which every model scored, by wins or
     ties, against every other directly or through a chain, and say of each other model why it is outside."""
+    n = counts.models
+    scored = (counts.wins + counts.ties) > 0
+    if strongly_connected(scored):
+        return Rateability(np.arange(n), ("rated",) * n, np.zeros(n, np.int64))
+
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
-    n = counts.models
-    scored = (counts.wins + counts.ties) > 0
     graph = csr_array(scored.astype(np.int8))
     group: Ints = connected_components(graph, directed=True, connection="strong")[1].astype(np.int64)
     component: Ints = connected_components(graph, directed=True, connection="weak")[1].astype(np.int64)
@@ -76,6 +79,15 @@ def rateability(counts: PairCounts) -> Rateability:
         else:
             status.append("apart")
     return Rateability(rated, tuple(status), component)
+
+
+def strongly_connected(scored: Flags) -> bool:
+    """Whether a chain of scores leads from each of at least two models to each other; `scored` (n, n) says who scored
+    against whom."""
+    if len(scored) < 2:
+        return False
+    one = np.zeros(1, dtype=np.intp)
+    return bool(_reach(scored, one, len(scored)).all() and _reach(scored.T, one, len(scored)).all())
 
 
 def _reach(scored: Flags, targets: Ints, n: int) -> Flags:

@@ -9,8 +9,8 @@ import numpy as np
 
 from results.ratings._threads import one_thread
 from results.ratings.bradley_terry import MEAN, SCALE, bradley_terry, maximise
-from results.ratings.counts import Floats, PairCounts
-from results.ratings.rateability import rateability
+from results.ratings.counts import Floats, Ints, PairCounts
+from results.ratings.rateability import strongly_connected
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,27 +51,45 @@ def bootstrap(
     lower, upper = np.full(counts.models, np.nan), np.full(counts.models, np.nan)
     if not len(rated):
         return Bootstrap(ratings, lower, upper, draws)
-    inner = counts.subset(rated)
+    inner, unit = counts.subset(rated), scale / math.log(10)
     # Which side sat where does not matter here: fold, so that there are fewer cells to draw.
-    pair = np.triu_indices(len(rated), 1)
-    folded = np.stack([inner.wins[pair], inner.ties[pair], inner.wins.T[pair]], axis=1)
-    cells = np.nonzero(folded)
-    n, unit = int(folded.sum()), scale / math.log(10)
+    i, j = np.nonzero(np.triu(inner.games, 1))
+    folded = np.stack([inner.wins[i, j], inner.ties[i, j], inner.wins[j, i]], axis=1).astype(np.int64)
     start = (fit.ratings[rated] - mean) / unit
     rng = np.random.default_rng(seed)
     failed = 0
     with one_thread():
         for draw in range(draws):
-            resampled = np.zeros_like(folded)
-            resampled[cells] = rng.multinomial(n, folded[cells] / n)
             unfolded = np.zeros((len(rated), len(rated), 3))
-            unfolded[pair] = resampled
+            unfolded[i, j] = resample(folded, rng)
             sample = PairCounts(unfolded, unfolded)
-            if len(rateability(sample).rated) < len(rated):
+            if strongly_connected((sample.wins + sample.ties) > 0):
+                ratings[draw, rated] = mean + unit * maximise(sample, start)[0]
+            else:
                 failed += 1
-                continue
-            ratings[draw, rated] = mean + unit * maximise(sample, start)[0]
     if failed < draws:
         tail = (1 - level) / 2
         lower[rated], upper[rated] = np.nanquantile(ratings[:, rated], [tail, 1 - tail], axis=0)
     return Bootstrap(ratings, lower, upper, failed)
+
+
+def resample(counts: Ints, rng: np.random.Generator) -> Ints:
+    """As many comparisons as `counts` (of any shape) has, drawn from them with replacement: a multinomial draw, in half
+    the time that NumPy takes for one.
+
+    Poisson draws given their sum are multinomial; to reach the number, comparisons are added at random or taken away
+    at random, which leaves the others independent draws.
+    """
+    cells = counts.ravel()
+    total = int(cells.sum())
+    drawn = rng.poisson(cells)
+    excess = int(drawn.sum()) - total
+    if excess < 0:
+        ends = np.cumsum(cells)
+        rows = np.searchsorted(ends, rng.integers(0, total, -excess), side="right")
+        drawn += np.bincount(rows, minlength=len(cells))
+    elif excess > 0:
+        ends = np.cumsum(drawn)
+        rows = np.searchsorted(ends, rng.choice(total + excess, excess, replace=False), side="right")
+        drawn -= np.bincount(rows, minlength=len(cells))
+    return np.asarray(drawn.reshape(counts.shape))

@@ -55,7 +55,7 @@ def exclude_counted_votes(tx: Transaction, battle_id: UUID, reason: str) -> None
         battle_id,
     )
     for vote_id, verdict, version_a, version_b, category, language in rows:
-        tx.write("UPDATE votes SET excluded = ? WHERE id = ?", reason, vote_id)
+        tx.write("UPDATE votes SET excluded = ?, cell = NULL WHERE id = ?", reason, vote_id)
         count(tx, Counted(version_a, version_b, category, language), verdict, -1)
 
 

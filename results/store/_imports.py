@@ -11,6 +11,7 @@ import pyarrow as pa
 from results.records import ImportOutcome, ImportRecord, Record, StoredImport, now
 from results.store._operations import Nothing, Operation
 from results.store._transaction import Transaction, one
+from results.store.cells import cell_sql
 from results.store.errors import BadWrite, KnownRows
 
 # Rows that one transaction stages or removes: what a vote may have to wait for.
@@ -47,9 +48,9 @@ _VOTERS = """
 # that lie in the order of seq without sorting them. {staged} are all rows, or those that are not stored yet: finding
 # these means reading all stored ids, which fresh chunks do without.
 _VOTES = """
-    INSERT INTO votes (id, battle_id, voter_id, verdict, version_a, version_b, category, language, seq, time,
+    INSERT INTO votes (id, battle_id, voter_id, verdict, version_a, version_b, category, language, cell, seq, time,
                        changed_at, import_id)
-    SELECT id::UUID, battle_id::UUID, voter_id::UUID, verdict, version_a, version_b, category, language, seq,
+    SELECT id::UUID, battle_id::UUID, voter_id::UUID, verdict, version_a, version_b, category, language, {cell}, seq,
            time, time, ?::UUID
     FROM {staged} ORDER BY seq
 """
@@ -177,7 +178,7 @@ def _check(tx: Transaction) -> None:
 
 def _stage_votes(tx: Transaction, chunk: Chunk) -> int:
     tx.write(_VOTERS, chunk.import_id, now())
-    return tx.write(_VOTES.format(staged=_staged(chunk, "votes")), chunk.import_id)
+    return tx.write(_VOTES.format(cell=cell_sql(), staged=_staged(chunk, "votes")), chunk.import_id)
 
 
 def _staged(chunk: Chunk, table: str) -> str:

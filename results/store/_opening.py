@@ -14,6 +14,7 @@ from results.store._transaction import sql_list
 from results.store.errors import StoreBusy, StoreCorrupt, StoreError, StoreReadOnly
 
 _STORAGE_VERSION = "v1.5.0"
+_BITS_OF_AN_ARRAY = 20
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def connect(path: Path, backups: Path, settings: Settings) -> duckdb.DuckDBPyCon
             # by another state of the file is refused; older ones are replayed and double rows.
             "storage_compatibility_version": _STORAGE_VERSION,
             "threads": settings.threads,
+            # Groups whose numbers need at most so many bits are counted in an array (see `results.store.cells`).
+            "perfect_ht_threshold": _BITS_OF_AN_ARRAY,
             "temp_directory": str(path.with_suffix(".spill")),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

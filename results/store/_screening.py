@@ -10,6 +10,7 @@ from results.ids import new_id
 from results.records import Record, UtcTime
 from results.store._operations import Operation
 from results.store._transaction import Transaction, one
+from results.store.cells import cell_sql
 from results.store.errors import BadWrite
 
 SCREENING_SCHEMA = pa.schema([pa.field("seq", pa.int64()), pa.field("reason", pa.string())])
@@ -50,15 +51,16 @@ def _apply(tx: Transaction, run: ScreeningRun, rows: pa.Table) -> ScreeningOutco
         before = _by_reason(tx)
         # A side may have failed since: such a vote does not come back.
         tx.write(
-            """
+            f"""
             CREATE TEMP TABLE changed_votes AS
             SELECT v.id, v.version_a, v.version_b, v.category, v.language, v.verdict, v.excluded AS before,
+                   {cell_sql("v.")} AS cell,
                    CASE WHEN s.reason IS NOT NULL THEN s.reason
                         WHEN b.failed_side IS NOT NULL THEN 'failed_side' END AS after
             FROM votes v LEFT JOIN screened_rows s ON s.seq = v.seq LEFT JOIN battles b ON b.id = v.battle_id
             WHERE (v.excluded IS NULL AND s.reason IS NOT NULL)
                OR (starts_with(v.excluded, 'screened:') AND v.excluded IS DISTINCT FROM s.reason)
-            """
+            """  # noqa: S608
         )
     newly, released = (
         int(one(tx.row(f"SELECT count(*) FROM changed_votes WHERE {which}")))  # noqa: S608
@@ -66,7 +68,10 @@ def _apply(tx: Transaction, run: ScreeningRun, rows: pa.Table) -> ScreeningOutco
     )
     if one(tx.row("SELECT count(*) FROM changed_votes")):
         tx.write(_COUNTS)
-        tx.write("UPDATE votes SET excluded = c.after FROM changed_votes c WHERE c.id = votes.id")
+        tx.write(
+            "UPDATE votes SET excluded = c.after, cell = CASE WHEN c.after IS NULL THEN c.cell END "
+            "FROM changed_votes c WHERE c.id = votes.id"
+        )
         tx.insert(
             "audit",
             {

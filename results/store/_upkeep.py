@@ -15,6 +15,7 @@ from results.store._database import Database
 from results.store._opening import copy_database, log_file, sync_file, sync_folder
 from results.store._operations import Nothing, Operation
 from results.store._transaction import Transaction, one
+from results.store.cells import cell_sql
 from results.store.errors import BadWrite, StoreBusy
 
 _CHECKPOINT_TRIES = 40
@@ -25,6 +26,8 @@ class BackupTo(Record):
 
     path: Path
 
+
+_CELL = f"CASE WHEN excluded IS NULL THEN {cell_sql()} END"
 
 _ORPHANS = {
     "votes without their battle": "SELECT count(*) FROM votes WHERE battle_id NOT IN (SELECT id FROM "
@@ -46,6 +49,7 @@ _ORPHANS = {
     "comparisons that share a sequence number": "SELECT count(*) FROM "
     "(SELECT seq FROM (SELECT seq FROM votes UNION ALL SELECT seq FROM judgments) GROUP BY seq HAVING "
     "count(*) > 1)",
+    "votes whose cell is not that of their verdict": f"SELECT count(*) FROM votes WHERE cell IS DISTINCT FROM {_CELL}",  # noqa: S608
     "votes that count although a side failed": "SELECT count(*) FROM votes v JOIN battles b ON b.id = v.battle_id "
     "WHERE v.excluded IS NULL AND b.failed_side IS NOT NULL",
 }
@@ -75,6 +79,9 @@ def _check(tx: Transaction, payload: Nothing) -> list[str]:
 def _rebuild(tx: Transaction, payload: Nothing) -> None:
     """Correct what differs rather than deleting and inserting the same keys in one transaction, which
     DuckDB's key check does not allow."""
+    tx.write(
+        f"UPDATE votes SET cell = {_CELL} WHERE cell IS DISTINCT FROM {_CELL}"  # noqa: S608
+    )
     for *key, _, true in _counting.differences(tx):
         tx.write(_SET_COUNT, *key, true)
 

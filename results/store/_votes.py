@@ -14,6 +14,7 @@ from results.records import Record, UtcTime, VoteOutcome, VoteRecord, now
 from results.store._counting import Counted, count
 from results.store._operations import Operation
 from results.store._transaction import Transaction
+from results.store.cells import cell_of
 from results.store.errors import BadWrite, VoteClosed
 
 CHANGE_WINDOW = timedelta(seconds=10)
@@ -152,6 +153,7 @@ def _cast(tx: Transaction, vote: VoteRecord) -> VoteOutcome:
             "language": language,
             "selection_probability": probability,
             "excluded": excluded,
+            "cell": cell_of(version_a, version_b, vote.verdict) if excluded is None else None,
             "seq": tx.take_seq(),
             "time": vote.time,
             "changed_at": vote.time,
@@ -174,9 +176,10 @@ def _replace(tx: Transaction, stored: _Vote, vote: VoteRecord) -> VoteOutcome:
         count(tx, stored.where, stored.verdict, -1)
     if excluded is None:
         count(tx, stored.where, vote.verdict, +1)
+    cell = cell_of(stored.version_a, stored.version_b, vote.verdict) if excluded is None else None
     tx.write(
-        "UPDATE votes SET verdict = ?, request_id = ?, excluded = ?, changed_at = ? WHERE id = ?",
-        vote.verdict, vote.request_id, excluded, vote.time, stored.id,
+        "UPDATE votes SET verdict = ?, request_id = ?, excluded = ?, cell = ?, changed_at = ? WHERE id = ?",
+        vote.verdict, vote.request_id, excluded, cell, vote.time, stored.id,
     )  # fmt: skip
     if again:
         tx.write("UPDATE votes SET time = ?, seq = ? WHERE id = ?", vote.time, tx.take_seq(), stored.id)
@@ -197,7 +200,7 @@ def _withdraw(tx: Transaction, withdrawal: Withdrawal) -> None:
     if stored.excluded is None:
         count(tx, stored.where, stored.verdict, -1)
     tx.write(
-        "UPDATE votes SET excluded = 'withdrawn', request_id = ?, changed_at = ? WHERE id = ?",
+        "UPDATE votes SET excluded = 'withdrawn', cell = NULL, request_id = ?, changed_at = ? WHERE id = ?",
         withdrawal.request_id, withdrawal.time, stored.id,
     )  # fmt: skip
 
