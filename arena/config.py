@@ -100,10 +100,14 @@ class LogSettings(_Section):
 
 
 class StoreSettings(_Section):
-    """Backups that `arena serve` makes by itself; the newest `keep_backups` stay."""
+    """Backups that `arena serve` makes by itself; the newest `keep_backups` stay. And what it forgets by itself: all
+    that voters of this arena gave more than `retention_days` ago; with `retention_keeps_verdicts` their votes stay,
+    anonymous."""
 
     backup_every_hours: float | None = Field(default=None, gt=0)
     keep_backups: int = Field(default=14, ge=1)
+    retention_days: float | None = Field(default=None, gt=0)
+    retention_keeps_verdicts: bool = False
 
 
 Share = Annotated[float, Field(gt=0, le=1)]

@@ -1,4 +1,4 @@
-"""What `arena serve` does beside answering: ending without cutting answers off, and backups on a schedule."""
+"""What `arena serve` does beside answering: ending without cutting answers off; backups and retention."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import uvicorn
 from arena.cli._backups import keep_backing_up
 from arena.cli._common import console
 from arena.config import StoreSettings
+from results.records import now
 from results.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from results.store import Store
 
 log = logging.getLogger(__name__)
+
+FORGETTING_SECONDS = 3600.0
+"""How often it is looked for what is too old to be kept."""
 
 CLOSING_SECONDS = 3
 """How long pages that are open may take to let go; their streams of events have no end of their own."""
@@ -96,17 +101,37 @@ async def look_after_trainings(store: Store, roster: Roster, every: float = 3.0)
 
 
 @contextmanager
-def backups_by_schedule(store: Store, settings: StoreSettings) -> Iterator[None]:
-    """Hot backups while the block runs, as often as the settings say."""
-    if settings.backup_every_hours is None:
-        yield
-        return
+def upkeep_by_schedule(store: Store, settings: StoreSettings) -> Iterator[None]:
+    """Hot backups, and forgetting of what is too old, while the block runs, as the settings say."""
     stop = threading.Event()
-    arguments = (store, stop, settings.backup_every_hours * 3600, settings.keep_backups)
-    thread = threading.Thread(target=keep_backing_up, args=arguments, name="backups", daemon=True)
-    thread.start()
+    threads = []
+    if (hours := settings.backup_every_hours) is not None:
+        arguments = (store, stop, hours * 3600, settings.keep_backups)
+        threads.append(threading.Thread(target=keep_backing_up, args=arguments, name="backups", daemon=True))
+    if (days := settings.retention_days) is not None:
+        told = (store, stop, days, settings.retention_keeps_verdicts)
+        threads.append(threading.Thread(target=keep_forgetting, args=told, name="retention", daemon=True))
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
+
+
+def keep_forgetting(
+    store: Store, stop: threading.Event, days: float, keep_verdicts: bool, every: float = FORGETTING_SECONDS
+) -> None:
+    """Forget what voters gave more than `days` ago, now and every `every` seconds until `stop` is set. A time that
+    fails is told, and the next one makes up for it."""
+    while True:
+        try:
+            gone = store.forget_older(now() - timedelta(days=days), keep_verdicts=keep_verdicts)
+            if not gone.is_empty:
+                log.info("forgotten after %g days: %s", days, gone.model_dump())
+        except StoreError as error:
+            log.warning("what is older than %g days could not be forgotten: %s", days, error)
+        if stop.wait(every):
+            return

@@ -142,7 +142,7 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
     from arena.api.records import RequestLog
     from arena.api.service import service_of
     from arena.battle import BattleService
-    from arena.cli._serving import DrainingServer, backups_by_schedule, look_after_trainings
+    from arena.cli._serving import DrainingServer, look_after_trainings, upkeep_by_schedule
     from arena.engines.observed import ObservedEngine, Telemetry
     from arena.engines.pool import EnginePool
     from arena.matchmaking import policy_from
@@ -184,7 +184,7 @@ async def _serve(settings: Settings, data: Path, words: list[str]) -> None:
         serving = asyncio.create_task(server.serve())
         loading = asyncio.create_task(_load(pool, roster, service.readiness))
         trainings = asyncio.create_task(look_after_trainings(store, roster))
-        with backups_by_schedule(store, settings.store):
+        with upkeep_by_schedule(store, settings.store):
             await serving
         for beside in (loading, trainings):
             beside.cancel()
