@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,7 +14,10 @@ from arena.engines.spec import ModelSpec
 from prompt_formats.conversation import Conversation
 
 ASKED = GenerationRequest(conversation=Conversation().add("user", "프랑스의 수도는?"))
-QUICK = RetryPolicy(tries=3, silent_tries=2, patience=0.5, first_wait=0.01, connect=2, silence=1)
+QUICK = RetryPolicy(tries=3, silent_tries=2, patience=20, first_wait=0.01, connect=20, silence=20)
+"""Tries again at once, and is patient where a busy machine answers late."""
+HASTY = replace(QUICK, patience=0.5, silence=1)
+"""For servers that never answer."""
 
 
 def engine(

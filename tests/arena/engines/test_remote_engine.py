@@ -24,7 +24,7 @@ from arena.engines.base import (
 )
 from arena.engines.spec import Example
 from prompt_formats.conversation import Conversation
-from tests.arena.engines.remote_made import ASKED, engine, read, seen
+from tests.arena.engines.remote_made import ASKED, HASTY, QUICK, engine, read, seen
 
 KEY = "sk-scripted-비밀-0123456789".encode().hex()
 
@@ -115,7 +115,7 @@ async def test_retry_after_is_honoured(scripted_server: str) -> None:
 async def test_each_failure_has_its_type_and_says_what_happened(
     scripted_server: str, mode: str, error: type[EngineError], says: str
 ) -> None:
-    remote = engine(scripted_server, f"{mode}:types")
+    remote = engine(scripted_server, f"{mode}:types", HASTY if mode in ("storm", "fails", "hang") else QUICK)
     with pytest.raises(error, match=says) as raised:
         await read(remote)
     assert type(raised.value) is error
@@ -140,7 +140,7 @@ async def test_nothing_is_tried_again_once_text_was_delivered(scripted_server: s
 
 async def test_a_server_that_goes_silent_before_its_first_token_is_asked_again(scripted_server: str) -> None:
     with pytest.raises(EngineTimedOut):
-        await read(engine(scripted_server, "hang:again"))
+        await read(engine(scripted_server, "hang:again", HASTY))
     assert seen(scripted_server, "hang:again")["requests"] == 2
 
 
@@ -156,7 +156,7 @@ async def test_the_request_timeout_covers_the_whole_answer(scripted_server: str)
     began = time.monotonic()
     with pytest.raises(EngineTimedOut, match="time allowed"):
         await read(engine(scripted_server, "slow:timeout"), ASKED.model_copy(update={"timeout": 0.5}))
-    assert 0.4 < time.monotonic() - began < 5
+    assert 0.4 < time.monotonic() - began < 12  # all of it takes 14 seconds
 
 
 async def test_closing_the_stream_disconnects_from_the_server(scripted_server: str) -> None:
@@ -164,11 +164,12 @@ async def test_closing_the_stream_disconnects_from_the_server(scripted_server: s
     assert isinstance(await anext(stream), Prompted)
     assert await anext(stream) == TextDelta(text="The")
     await stream.aclose()  # type: ignore[attr-defined]  # it is an async generator
-    at_close = seen(scripted_server, "slow:close")["written"]
-    await asyncio.sleep(0.6)
-    after = seen(scripted_server, "slow:close")
-    assert after["written"] <= at_close + 1
-    assert after["disconnected"] == 1
+    async with asyncio.timeout(60):
+        while not (at_close := seen(scripted_server, "slow:close"))["disconnected"]:
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.3)  # three words' time
+    assert seen(scripted_server, "slow:close") == at_close
+    assert at_close["written"] < 100  # of 140
 
 
 async def test_the_key_comes_from_the_environment(
