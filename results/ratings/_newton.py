@@ -25,10 +25,12 @@ class Unidentified(ValueError):
 
 
 def maximise_concave(
-    evaluate: Callable[[Floats], Local], start: Floats, models: int, *, tolerance: float = 1e-9
+    evaluate: Callable[[Floats], Local], start: Floats, models: int, *, tolerance: float = 1e-8
 ) -> tuple[Floats, Local, int]:
     """The maximum from `start`, what the likelihood is like there, and the steps it took.
 
+    A step below `tolerance` (relative) is the last: what is left is near its square, and the likelihood is described
+    as it is before it.
     The first `models` parameters are kept at mean zero. Raises Unidentified where the likelihood has no
     single maximum, or none at all (a parameter runs off to infinity).
     """
@@ -38,11 +40,10 @@ def maximise_concave(
         largest = float(np.abs(move).max())
         if largest < tolerance * max(1.0, float(np.abs(theta).max())):
             _require_identified(here.information, models)
-            return theta, here, step
+            return _centred(theta + move, models), here, step
         shrink = min(1.0, 4.0 / largest)
         while True:
-            ahead = theta + shrink * move
-            ahead[:models] -= ahead[:models].mean()
+            ahead = _centred(theta + shrink * move, models)
             there = evaluate(ahead)
             if there.value >= here.value - 1e-10 * abs(here.value) or shrink < 1e-9:
                 break
@@ -52,6 +53,11 @@ def maximise_concave(
         "the comparisons do not determine every parameter: a covariate or side separates wins from losses, or is "
         "the same as which model plays"
     )
+
+
+def _centred(theta: Floats, models: int) -> Floats:
+    theta[:models] -= theta[:models].mean()
+    return theta
 
 
 def covariance(information: Floats, meat: Floats, models: int) -> Floats:

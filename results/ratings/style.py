@@ -8,8 +8,9 @@ step costs a few passes over the rows and no design matrix of models is ever bui
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from scipy.special import expit
 
 from results.ratings._newton import Local, covariance, maximise_concave
 from results.ratings._threads import one_thread
-from results.ratings.bradley_terry import MEAN, SCALE, BradleyTerry, assemble, maximise
+from results.ratings.bradley_terry import MEAN, SCALE, BradleyTerry, assemble, laplacian, maximise
 from results.ratings.counts import Floats, Ints, PairCounts
 from results.ratings.rateability import rateability
 from results.ratings.ties import Estimate, estimate
@@ -95,24 +96,62 @@ def rate_with_style(
     return StyleFit(base, coefficients)
 
 
-_LEAST = np.finfo(np.float64).tiny
-
 _SCORES = np.array([1.0, 0.5, 0.0])
 """What side a scores by outcome code."""
+
+_BLOCK = 8192
+"""Rows worked on at a time: what a step needs of them stays in a core's cache."""
+
+
+class _Sums(NamedTuple):
+    """Values of rows times their design vectors, summed: per pair (pairs,), per pair times each covariate (k, pairs),
+    and times the products of covariates (k, k)."""
+
+    pairs: Floats
+    mixed: Floats
+    inner: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """The rows of the pairs `begin` to `end`. `first` is where each pair's rows begin and `sizes` how many they are;
+    `won` is the score of side a, `w` the weight, `x` (k, rows) the covariates."""
+
+    begin: int
+    end: int
+    first: Ints
+    sizes: Ints
+    won: Floats
+    w: Floats | None
+    x: Floats
+
+    def gap(self, pairs: Floats, beta: Floats) -> Floats:
+        """The log odds of side a, from those of the pairs at equal style and the coefficients."""
+        return np.asarray(np.repeat(pairs[self.begin : self.end], self.sizes) + beta @ self.x)
+
+    def weighed(self, values: Floats) -> Floats:
+        return values if self.w is None else self.w * values
+
+    def per_pair(self, values: Floats) -> Floats:
+        return np.asarray(np.add.reduceat(values, self.first, axis=-1))
+
+    def add(self, values: Floats, sums: _Sums) -> None:
+        mixed = values * self.x
+        sums.pairs[self.begin : self.end] = self.per_pair(values)
+        sums.mixed[:, self.begin : self.end] = self.per_pair(mixed)
+        sums.inner[:] += mixed @ self.x.T
 
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Comparisons among rated models, sorted by pair. `first` is where each pair's rows begin, `i` and `j`
-    are its models; `won` is the score of side a, `w` the weight, `x` (k, rows) the covariates."""
+    """Comparisons among `models` rated models, sorted by pair and cut into blocks of whole pairs; `i` and `j` are the
+    models of each pair, `covariates` how many there are."""
 
     i: Ints
     j: Ints
-    first: Ints
-    won: Floats
-    w: Floats | None
-    x: Floats
+    blocks: tuple[_Block, ...]
     models: int
+    covariates: int
 
     @classmethod
     def of(
@@ -131,52 +170,72 @@ class _Rows:
         pair = pair[order]
         rows = order if len(keep) == len(a_) else keep[order]
         first = np.flatnonzero(np.diff(pair, prepend=-1))
-        won = _SCORES[np.asarray(outcome)[rows]]
-        w = None if weight is None else np.asarray(weight, dtype=np.float64)[rows]
         i, j = np.divmod(pair[first].astype(np.int64), len(rated))
-        return cls(i, j, first, won, w, np.ascontiguousarray(x.take(rows, axis=0).T), len(rated))
+        won = _SCORES[np.asarray(outcome)]
+        w = None if weight is None else np.asarray(weight, dtype=np.float64)
+        return cls(i, j, tuple(_blocks(rows, first, won, w, x)), len(rated), x.shape[1])
 
     def local(self, theta: Floats) -> Local:
-        gap = self._gap(theta)
-        p, q = expit(gap), expit(-gap)
-        # log(1 - p) as it stands keeps its digits where p is near 1; where q is 0 no double holds it.
-        value = float(self._weighed(self.won * gap + np.log(np.maximum(q, _LEAST))).sum())
-        residual = self._weighed(self.won - p)
-        per_pair = self._sums(residual)
-        gradient = np.concatenate([self._at_models(per_pair), self.x @ residual])
-        return Local(value, gradient, self._matrix(self._weighed(p * q)))
+        pairs, beta = self._split(theta)
+        information, missed, of_style = self._empty(), np.empty(len(self.i)), np.zeros(self.covariates)
+        value = 0.0
+        for block in self.blocks:
+            gap = block.gap(pairs, beta)
+            # By exp(-|gap|) both probabilities, their product and the logarithm keep their digits.
+            small = np.exp(-np.abs(gap))
+            larger = 1.0 / (1.0 + small)
+            p = np.where(gap >= 0, larger, small * larger)
+            value += float(block.weighed(block.won * gap - np.maximum(gap, 0.0) + np.log(larger)).sum())
+            residual = block.weighed(block.won - p)
+            missed[block.begin : block.end] = block.per_pair(residual)
+            of_style += block.x @ residual
+            block.add(block.weighed(small * larger * larger), information)
+        gradient = np.concatenate([self._at_models(missed), of_style])
+        return Local(value, gradient, self._matrix(information))
 
     def meat(self, theta: Floats) -> Floats:
-        return self._matrix(self._weighed(self.won - expit(self._gap(theta))) ** 2)
+        pairs, beta = self._split(theta)
+        sums = self._empty()
+        for block in self.blocks:
+            missed = block.weighed(block.won - expit(block.gap(pairs, beta)))
+            block.add(missed * missed, sums)
+        return self._matrix(sums)
 
-    def _weighed(self, values: Floats) -> Floats:
-        return values if self.w is None else self.w * values
-
-    def _gap(self, theta: Floats) -> Floats:
+    def _split(self, theta: Floats) -> tuple[Floats, Floats]:
         t = theta[: self.models]
-        sizes = np.diff(np.append(self.first, len(self.won)))
-        return np.asarray(np.repeat(t[self.i] - t[self.j], sizes) + theta[self.models :] @ self.x)
+        return t[self.i] - t[self.j], theta[self.models :]
 
-    def _sums(self, values: Floats) -> Floats:
-        return np.asarray(np.add.reduceat(values, self.first, axis=-1))
+    def _empty(self) -> _Sums:
+        k, pairs = self.covariates, len(self.i)
+        return _Sums(np.empty(pairs), np.empty((k, pairs)), np.zeros((k, k)))
 
     def _at_models(self, per_pair: Floats) -> Floats:
         """Sums over pairs, plus where a model is on side a and minus where it is on side b."""
         plus = np.bincount(self.i, per_pair, self.models)
         return np.asarray(plus - np.bincount(self.j, per_pair, self.models))
 
-    def _matrix(self, h: Floats) -> Floats:
+    def _matrix(self, sums: _Sums) -> Floats:
         """Sum of h z z^T over rows, z being the row's full design vector; shape (n + k, n + k)."""
-        n, k = self.models, len(self.x)
-        pairs = self._sums(h)
+        n, k = self.models, self.covariates
+        between = np.bincount(self.i * n + self.j, sums.pairs, n * n).reshape(n, n)
         matrix = np.zeros((n + k, n + k))
-        np.subtract.at(matrix, (self.i, self.j), pairs)
-        np.subtract.at(matrix, (self.j, self.i), pairs)
-        on = np.arange(n)
-        matrix[on, on] = np.bincount(self.i, pairs, n) + np.bincount(self.j, pairs, n)
+        matrix[:n, :n] = laplacian(between + between.T)
         for column in range(k):
-            weighted = h * self.x[column]
-            matrix[:n, n + column] = self._at_models(self._sums(weighted))
-            matrix[n + column, :n] = matrix[:n, n + column]
-            matrix[n + column, n:] = self.x @ weighted
+            matrix[:n, n + column] = matrix[n + column, :n] = self._at_models(sums.mixed[column])
+        matrix[n:, n:] = sums.inner
         return matrix
+
+
+def _blocks(rows: Ints, first: Ints, won: Floats, w: Floats | None, x: Floats) -> Iterator[_Block]:
+    """`rows` in the order of their pairs, each of which begins at `first`, as blocks of whole pairs."""
+    ends = np.append(first[1:], len(rows))
+    begin = 0
+    while begin < len(first):
+        start = int(first[begin])
+        end = max(begin + 1, int(np.searchsorted(ends, start + _BLOCK, side="right")))
+        inside = rows[start : int(ends[end - 1])]
+        yield _Block(
+            begin, end, first[begin:end] - start, ends[begin:end] - first[begin:end], won[inside],
+            None if w is None else w[inside], np.ascontiguousarray(x.take(inside, axis=0).T),
+        )  # fmt: skip
+        begin = end

@@ -25,6 +25,7 @@ from results.ratings import (
     rate_with_ties,
     window_weights,
 )
+from results.ratings.resampling import resample
 
 UNIT = 400 / math.log(10)
 Votes = tuple[np.ndarray, np.ndarray, np.ndarray, int]
@@ -351,3 +352,16 @@ def test_selection_probabilities_are_undone() -> None:
     with pytest.raises(ValueError, match="selection probabilities"):
         inverse_probability_weights([0.5, 0.0])
     assert inverse_probability_weights([]).tolist() == []
+
+
+def test_resampled_counts_are_multinomial() -> None:
+    """Each draw has as many comparisons as there are; means, variances and covariances are those of a multinomial."""
+    counts = np.array([[0, 1, 40], [200, 3, 59]])
+    rng = np.random.default_rng(0)
+    draws = np.array([resample(counts, rng).ravel() for _ in range(20_000)])
+    total, p = counts.sum(), counts.ravel() / counts.sum()
+    assert (draws.sum(axis=1) == total).all()
+    assert draws.min() >= 0
+    spread = total * (np.diag(p) - np.outer(p, p))
+    assert draws.mean(axis=0) == pytest.approx(counts.ravel(), abs=5 * math.sqrt(spread.max() / len(draws)))
+    assert np.cov(draws.T) == pytest.approx(spread, abs=0.05 * spread.max())
