@@ -24,7 +24,7 @@ from results.interchange import import_votes
 from results.store import open_store
 from tests.trainers.conftest import tiny_model  # noqa: F401
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=45_000)
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -55,7 +55,7 @@ class Arena:
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(30)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise

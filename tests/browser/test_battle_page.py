@@ -30,7 +30,7 @@ def send(page: Page, prompt: str) -> None:
     page.locator("#send").click()
 
 
-def expect_votable(page: Page, timeout: float = 20_000) -> None:
+def expect_votable(page: Page, timeout: float = 60_000) -> None:
     expect(page.locator("#vote-a")).to_be_enabled(timeout=timeout)
 
 
@@ -95,7 +95,7 @@ def test_undo_vote_again_and_the_names_come_by_themselves(page: Page, ok_arena: 
     expect(page.locator("#undo")).to_be_hidden()
     page.locator("#vote-tie").click()
     expect(page.locator("#status")).to_contain_text("take it back")
-    expect(page.locator("#status")).to_contain_text(re.compile("contestant-.*contestant-"), timeout=15_000)
+    expect(page.locator("#status")).to_contain_text(re.compile("contestant-.*contestant-"), timeout=60_000)
     expect(page.locator("#undo")).to_be_hidden()
     page.locator("#new").click()
     expect(page.locator("#prompt textarea")).to_be_enabled()

@@ -47,7 +47,7 @@ class Crowd:
     def acknowledged(self) -> list[str]:
         return [line for file in self._folder.glob("*.notes") for line in file.read_text().split()]
 
-    def owner(self, patience: float = 30) -> int:
+    def owner(self, patience: float = 120) -> int:
         """The process that owns the store now."""
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
@@ -109,7 +109,7 @@ def assert_exact(store: Store, acknowledged: list[str]) -> None:
 def _storm(crowd: Crowd, rounds: int) -> None:
     for threads in (3, 3, 2):
         crowd.start(threads)
-    crowd.wait_for(5, patience=60)
+    crowd.wait_for(5, patience=120)
     randomness = random.Random(rounds)
     for round_ in range(rounds):
         time.sleep(randomness.uniform(0, 0.6))
@@ -191,7 +191,7 @@ def test_a_client_that_hangs_holds_nobody_up(crowd: Crowd) -> None:
         crowd.stop()
         start = time.monotonic()
         owner.close()
-        assert time.monotonic() - start < 10, "closing waits for hanging clients only so long"
+        assert time.monotonic() - start < 40, "closing waits for hanging clients only so long"
         for connection in hanging:
             connection.close()
     with open_store(crowd.data) as store:
