@@ -101,7 +101,9 @@ def import_answers(
         raise BadFile("--per-prompt must be at least 1")
     files = [file for path in paths for file in _files(path)]
     if not files:
-        raise BadFile(f"{', '.join(map(str, paths))}: has no file of answers (.jsonl, .json, .csv, .parquet)")
+        raise BadFile(
+            f"{', '.join(map(str, paths))}: has no file of answers (.jsonl, .json, .csv, .parquet, .arrow)"
+        )
     bad = Rejects(rejects)
     try:
         found = _Found(bad, model, progress)

@@ -1,4 +1,4 @@
-"""Rows of CSV, JSONL, JSON and Parquet files, one at a time, with the line each begins on.
+"""Rows of CSV, JSONL, JSON, Parquet and Arrow files, one at a time, with the line each begins on.
 
 A row that cannot be read is reported and the next one is read: nothing of a file is lost to one bad line.
 """
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple, Self
 
 from results.interchange.errors import BadFile
 
-Format = Literal["csv", "jsonl", "json", "parquet"]
+Format = Literal["csv", "jsonl", "json", "parquet", "arrow"]
 
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
@@ -26,6 +26,8 @@ FORMATS: dict[str, Format] = {
     ".ndjson": "jsonl",
     ".json": "json",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
 }
 
 # One conversation can be long; what stops a quote that is never closed from eating memory is this limit.
@@ -87,8 +89,10 @@ class RowSource:
                 self._rows = self._open_jsonl()
             elif self.format == "json":
                 self._rows = self._open_json()
-            else:
+            elif self.format == "parquet":
                 self._rows = self._open_parquet()
+            else:
+                self._rows = self._open_arrow()
         except BaseException:
             self._file.close()
             raise
@@ -192,6 +196,33 @@ class RowSource:
             for values in batch.to_pylist():
                 self._parquet_rows += 1
                 yield Row(self._parquet_rows, values)
+
+    def _open_arrow(self) -> Iterator[Row | BadRow]:
+        """An Arrow IPC file (Feather 2), or a stream of record batches under the same name."""
+        import pyarrow as pa
+
+        try:
+            is_file = self._file.read(6) == b"ARROW1"
+            self._file.seek(0)
+            reader = pa.ipc.open_file(self._file) if is_file else pa.ipc.open_stream(self._file)
+        except (pa.ArrowException, OSError) as error:
+            raise BadFile(f"{self.path.name}: is not an Arrow file ({error})") from error
+        self.columns = tuple(reader.schema.names)
+        return self._arrow_row_iterator(reader, is_file)
+
+    def _arrow_row_iterator(self, reader: Any, is_file: bool) -> Iterator[Row | BadRow]:
+        import pyarrow as pa
+
+        number = 0
+        try:
+            batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
+            for batch in batches:
+                for start in range(0, batch.num_rows, _PARQUET_ROWS):
+                    for values in batch.slice(start, _PARQUET_ROWS).to_pylist():
+                        number += 1
+                        yield Row(number, values)
+        except (pa.ArrowException, OSError) as error:
+            raise BadFile(f"{self.path.name}: is broken after row {number} ({error})") from error
 
 
 def _csv_rows(reader: Any, header: list[str], keep_open: io.TextIOWrapper) -> Iterator[Row | BadRow]:

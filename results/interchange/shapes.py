@@ -25,7 +25,7 @@ class Shape:
 
     columns: tuple[str, ...] = ()
     of: Callable[[dict[str, Any]], dict[str, Any]] | None = None
-    kinds: tuple[str, ...] = ("csv", "jsonl", "json", "parquet")
+    kinds: tuple[str, ...] = ("csv", "jsonl", "json", "parquet", "arrow")
     source: Source | None = None
 
 

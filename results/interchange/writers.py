@@ -1,4 +1,4 @@
-"""Writing rows to CSV, JSONL, JSON and Parquet files, which appear when they are complete."""
+"""Writing rows to CSV, JSONL, JSON, Parquet and Arrow files, which appear when they are complete."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from results.interchange.errors import BadFile
-from results.interchange.reading import format_of
+from results.interchange.reading import Format, format_of
 
 JSON_COLUMNS = ("conversation_a", "conversation_b")
 """Columns of JSON text in tables, which JSON files hold as values."""
@@ -25,9 +25,7 @@ def open_writer(path: Path, columns: Sequence[str]) -> Iterator[Writer]:
     JSON files take any values. Raises BadFile."""
     kind = format_of(path)
     part = path.with_name(path.name + ".part")
-    make = {"csv": _csv_writer, "jsonl": _jsonl_writer, "json": _json_writer, "parquet": _parquet_writer}[
-        kind
-    ]
+    make = _MAKERS[kind]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with make(part, columns) as write:
@@ -95,3 +93,26 @@ def _parquet_writer(path: Path, columns: Sequence[str]) -> Iterator[Writer]:
             parquet.write_table(pa.table({name: [row[name] for row in rows] for name in columns}, schema))
 
         yield write
+
+
+@contextmanager
+def _arrow_writer(path: Path, columns: Sequence[str]) -> Iterator[Writer]:
+    import pyarrow as pa
+
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as arrow:
+
+        def write(rows: list[dict[str, Any]]) -> None:
+            arrow.write_table(pa.table({name: [row[name] for row in rows] for name in columns}, schema))
+
+        yield write
+
+
+_MAKERS: dict[Format, Callable[[Path, Sequence[str]], AbstractContextManager[Writer]]] = {
+    "csv": _csv_writer,
+    "jsonl": _jsonl_writer,
+    "json": _json_writer,
+    "parquet": _parquet_writer,
+    "arrow": _arrow_writer,
+}

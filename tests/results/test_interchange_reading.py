@@ -107,3 +107,25 @@ def test_any_bytes_become_rows_or_a_clear_refusal(
             continue
         lines = [row.line for row in rows]
         assert lines == sorted(set(lines))
+
+
+def test_arrow_files_and_streams(tmp_path: Path) -> None:
+    table = pa.table({"model_a": ["가람", "나래", "다솜"], "n": [1, None, 3]})
+    file, stream = tmp_path / "votes.arrow", tmp_path / "stream.feather"
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    with pa.OSFile(str(stream), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    for path in (file, stream):
+        with RowSource(path) as rows:
+            assert rows.columns == ("model_a", "n")
+            assert [(row.line, row.values) for row in rows if isinstance(row, Row)] == [
+                (1, {"model_a": "가람", "n": 1}), (2, {"model_a": "나래", "n": None}), (3, {"model_a": "다솜", "n": 3}),
+            ]  # fmt: skip
+    for broken in (b"", b"ARROW1 and nothing", b"model_a,n\n"):
+        file.write_bytes(broken)
+        with pytest.raises(BadFile, match="is not an Arrow file"):
+            RowSource(file)
+    stream.write_bytes(stream.read_bytes()[:-60])
+    with RowSource(stream) as rows, pytest.raises(BadFile, match="is broken after row 0"):
+        list(rows)

@@ -85,6 +85,7 @@ def boards(store: Store) -> list[str]:
     [
         (("lmsys", ".csv"), ("mt-bench-pair", ".jsonl")),
         (("lmsys", ".parquet"), ("alpaca-eval", ".json")),
+        (("lmsys", ".arrow"), ("votes", ".feather")),
         (("fastchat", ".jsonl"), ("alpaca-eval", ".jsonl")),
         (("votes", ".json"), ("votes", ".json")),
     ],
