@@ -100,7 +100,7 @@ class ApiApp:
                         code=code,
                         model=exchange.model,
                         caller=exchange.caller.name if exchange.caller else None,
-                        duration=time.monotonic() - began,
+                        duration=round(time.monotonic() - began, 4),
                     )
                 )
 

@@ -7,9 +7,11 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from arena.engines.asking import Inbox, asked
 from arena.engines.base import (
     Chunk,
     Embeddings,
@@ -47,7 +49,7 @@ from arena.engines.protocol import (
 from arena.engines.residency import Residency, Resident
 from arena.engines.sources import model_id
 from arena.engines.spec import ModelSpec
-from arena.engines.worker_process import WorkerState, into_queue
+from arena.engines.worker_process import WorkerState
 
 ERRORS: dict[str, type[EngineError]] = {
     error.kind: error for error in (EngineError, EngineRejected, EngineUnavailable, OverContext)
@@ -88,8 +90,7 @@ class LocalEngine:
         self.worker = resident.worker
         self._residency = residency
         self._gate = gate
-        self._key = self.worker.name
-        gate.register(self._key, self.worker.use_threads)
+        gate.register(self.worker.name, self.worker.use_threads)
 
     @property
     def state(self) -> WorkerState:
@@ -112,20 +113,10 @@ class LocalEngine:
         asked_at = time.monotonic()
         async with self._residency.using(self.resident, request.timeout) as ready:
             clock = _Clock(request.timeout, self.spec.name)
-            ticket = self._gate.enter(self._key) if ready.device == "cpu" else None
-            identity: int | None = None
-            try:
-                if ticket is not None:
-                    await clock.wait(asyncio.wrap_future(ticket.admitted), "for a free core")
-                inbox: asyncio.Queue[FromWorker | EngineUnavailable] = asyncio.Queue()
-                identity = self.worker.start(start, into_queue(inbox))
+            wait = partial(clock.wait, what="for a free core")
+            async with asked(self.worker, self._gate, ready, start, wait) as inbox:
                 async for chunk in self._chunks(start, inbox, clock, loading=clock.began - asked_at):
                     yield chunk
-            finally:
-                if identity is not None:
-                    self.worker.cancel(identity)
-                if ticket is not None:
-                    self._gate.leave(ticket)
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """Answers to many requests, in order of the requests. The first error ends all of them.
@@ -182,19 +173,8 @@ class LocalEngine:
         return reply.scores
 
     async def _reply_to(self, message: ScoreMany | EmbedMany, ready: Ready) -> FromWorker:
-        ticket = self._gate.enter(self._key) if ready.device == "cpu" else None
-        identity: int | None = None
-        try:
-            if ticket is not None:
-                await asyncio.wrap_future(ticket.admitted)
-            inbox: asyncio.Queue[FromWorker | EngineUnavailable] = asyncio.Queue()
-            identity = self.worker.start(message, into_queue(inbox))
+        async with asked(self.worker, self._gate, ready, message) as inbox:
             reply = await inbox.get()
-        finally:
-            if identity is not None:
-                self.worker.cancel(identity)
-            if ticket is not None:
-                self._gate.leave(ticket)
         if isinstance(reply, Refused):
             raise ERRORS[reply.kind](f"{self.spec.name}: {reply.message}")
         if isinstance(reply, EngineUnavailable):
@@ -227,7 +207,7 @@ class LocalEngine:
     async def _chunks(
         self,
         start: Start,
-        inbox: asyncio.Queue[FromWorker | EngineUnavailable],
+        inbox: Inbox,
         clock: _Clock,
         loading: float,
     ) -> AsyncIterator[Chunk]:

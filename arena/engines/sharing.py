@@ -22,6 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from arena.engines.asking import asked
 from arena.engines.base import EngineError, EngineUnavailable
 from arena.engines.cores import CoreGate
 from arena.engines.protocol import (
@@ -48,7 +49,6 @@ from arena.engines.protocol import (
 )
 from arena.engines.residency import Residency, Resident
 from arena.engines.worker_links import SOCKET, address
-from arena.engines.worker_process import into_queue
 
 log = logging.getLogger(__name__)
 
@@ -205,29 +205,19 @@ class _Connection:
     async def _answer(self, resident: Resident, message: Start | ScoreMany | EmbedMany) -> None:
         made = 0
         try:
-            async with self._residency.using(resident) as ready:
-                worker = resident.worker
-                ticket = self._gate.enter(worker.name) if ready.device == "cpu" else None
-                identity: int | None = None
-                try:
-                    if ticket is not None:
-                        await asyncio.wrap_future(ticket.admitted)
-                    inbox: asyncio.Queue[FromWorker | EngineUnavailable] = asyncio.Queue()
-                    identity = worker.start(message, into_queue(inbox))
-                    last = False
-                    while not last:
-                        reply = await inbox.get()
-                        if isinstance(reply, EngineUnavailable):
-                            raise reply
-                        assert not isinstance(reply, Loading | Ready | Failed)
-                        made = reply.tokens if isinstance(reply, Delta) else made
-                        last = isinstance(reply, Ended | Scored | Embedded | Refused)
-                        await self._send(reply.model_copy(update={"id": message.id}))
-                finally:
-                    if identity is not None:
-                        worker.cancel(identity)
-                    if ticket is not None:
-                        self._gate.leave(ticket)
+            async with (
+                self._residency.using(resident) as ready,
+                asked(resident.worker, self._gate, ready, message) as inbox,
+            ):
+                last = False
+                while not last:
+                    reply = await inbox.get()
+                    if isinstance(reply, EngineUnavailable):
+                        raise reply
+                    assert not isinstance(reply, Loading | Ready | Failed)
+                    made = reply.tokens if isinstance(reply, Delta) else made
+                    last = isinstance(reply, Ended | Scored | Embedded | Refused)
+                    await self._send(reply.model_copy(update={"id": message.id}))
         except EngineError as error:
             await self._send(Refused(id=message.id, kind="unavailable", message=str(error)))
         except asyncio.CancelledError:

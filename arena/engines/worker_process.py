@@ -5,7 +5,6 @@ Threads, not asyncio, carry the pipes, so that one worker serves callers on any 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import queue
@@ -311,14 +310,3 @@ class WorkerProcess:
 
 def _nothing() -> None:
     """What is called where nobody waits."""
-
-
-def into_queue(inbox: asyncio.Queue[FromWorker | EngineUnavailable]) -> Sink:
-    """A sink that puts messages into this event loop's queue."""
-    loop = asyncio.get_running_loop()
-
-    def put(message: FromWorker | EngineUnavailable) -> None:
-        if not loop.is_closed():  # a caller that ended its loop reads no more
-            loop.call_soon_threadsafe(inbox.put_nowait, message)
-
-    return put
