@@ -26,6 +26,7 @@ from arena.web.pages.playground_settings import (
     WINDOWS,
     OutOfRange,
     PlaygroundSettings,
+    tells_probabilities,
 )
 from arena.web.pages.playground_views import figures, prompt_html, raw_html, tokens_html
 
@@ -93,7 +94,7 @@ class _Playground:
         return updates
 
     def model_chosen(self, model: str | None) -> Any:
-        """Chat endpoints often refuse to tell probabilities: they are asked of others by default."""
+        """Ask for probabilities where the model is likely to tell them."""
         return self._tells_probabilities(model or "")
 
     async def send(
@@ -203,10 +204,9 @@ class _Playground:
 
     def _tells_probabilities(self, model: str) -> bool:
         try:
-            spec = self._context.roster.contestant(model).spec
+            return tells_probabilities(self._context.roster.contestant(model).spec)
         except KeyError:
             return False
-        return spec.kind == "local" or spec.endpoint == "completions"
 
     def _failed(self, message: str) -> Updates:
         return {

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict
 
 from arena.engines.base import GenerationRequest, Sampling
+from arena.engines.spec import ModelSpec
 from prompt_formats.conversation import Conversation
 
 WindowKind = Literal["model", "all", "last_rounds", "token_budget", "search"]
@@ -96,7 +97,7 @@ class PlaygroundSettings(BaseModel):
     @property
     def stops(self) -> tuple[str, ...]:
         """Stop strings, one a line; `\\n` in a line is a line break."""
-        lines = (line.replace("\\n", "\n") for line in self.stop.splitlines())
+        lines = (line.removesuffix("\r").replace("\\n", "\n") for line in self.stop.split("\n"))
         return tuple(dict.fromkeys(line for line in lines if line))
 
     @property
@@ -130,6 +131,12 @@ class PlaygroundSettings(BaseModel):
 
 
 FIELDS: tuple[str, ...] = tuple(PlaygroundSettings.model_fields)
+
+
+def tells_probabilities(spec: ModelSpec) -> bool:
+    """Whether a model is asked for the probabilities of its tokens unless somebody says otherwise: many chat endpoints
+    refuse the question, and so does CTranslate2."""
+    return spec.endpoint == "completions" if spec.kind == "openai" else spec.quantisation != "ct2-int8"
 
 
 def _number(name: str, value: Any) -> float | int:

@@ -187,7 +187,8 @@ def figures(answer: Answer, locale: str) -> str:
     if generation.cost is not None:
         parts.append(f"{generation.cost.amount:.6f} {generation.cost.currency}")
     used = [f"{name} {value:g}" for name, value in generation.sampling.model_dump(exclude_none=True).items()]
-    used += [f"seed {generation.prompt_log['seed']}"] if "seed" in generation.prompt_log else []
+    seed = generation.prompt_log.get("seed")  # some engines draw from generators of their own
+    used += [f"seed {seed}"] if seed is not None else []
     return " · ".join(parts) + "\n\n" + "`" + ", ".join(used) + "`"
 
 

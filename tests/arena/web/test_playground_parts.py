@@ -23,9 +23,10 @@ from arena.engines.base import (
     Token,
     TokenLogprob,
 )
+from arena.engines.spec import ModelSpec
 from arena.web.pages.playground_answer import Answer, RunningAnswer, Turn, conversation_of
 from arena.web.pages.playground_calls import as_curl, as_python, request_body
-from arena.web.pages.playground_settings import FIELDS, OutOfRange, PlaygroundSettings
+from arena.web.pages.playground_settings import FIELDS, OutOfRange, PlaygroundSettings, tells_probabilities
 from arena.web.pages.playground_views import (
     MOST_SHOWN,
     Piece,
@@ -73,6 +74,19 @@ def test_settings_become_a_request() -> None:
     assert (plain.seed, plain.window, plain.logprobs, plain.sampling) == (99, None, 5, Sampling())
     assert PlaygroundSettings(window="all").rounds == {}
     assert PlaygroundSettings(window="token_budget").rounds == {"token_budget": 1024}
+
+
+def test_stop_strings_are_lines_and_nothing_else_ends_one() -> None:
+    assert PlaygroundSettings(stop="끝\u2028\r\n\n\\n").stops == ("끝\u2028", "\n")
+
+
+def test_probabilities_are_asked_for_where_they_are_told() -> None:
+    local = ModelSpec(name="m", source="x")
+    chat = ModelSpec(name="m", kind="openai", source="x", base_url="http://a/v1")
+    assert tells_probabilities(local)
+    assert not tells_probabilities(local.model_copy(update={"quantisation": "ct2-int8"}))
+    assert not tells_probabilities(chat)
+    assert tells_probabilities(chat.model_copy(update={"endpoint": "completions"}))
 
 
 @pytest.mark.parametrize(
@@ -189,6 +203,8 @@ def test_figures_tell_what_was_really_used() -> None:
         "seed 7",
     ):
         assert words in told
+    own = figures(Answer(status="finished", generation=generation(prompt_log={"seed": None})), "en")
+    assert "seed" not in own
 
 
 def test_calls_say_what_was_asked() -> None:
