@@ -123,8 +123,18 @@ def start(data_dir: Path, job: StoredJob) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
+            env={
+                **_threads(processes),
+                **os.environ,
+                "TOKENIZERS_PARALLELISM": "false",
+                "HF_HUB_OFFLINE": "1",
+            },
         )
+
+
+def _threads(processes: int) -> dict[str, str]:
+    """torchrun would give each process one thread, however many cores there are."""
+    return {} if processes == 1 else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
 
 
 def cancel(store: Store, job_id: UUID) -> StoredJob:

@@ -88,6 +88,9 @@ def _job_of(store: Store, told: str | None, folder: Path) -> str | None:
     return next((each for each in (told, folder.parent.name) if each in known), None)
 
 
+_BY_NAME = ("registry", "parent", "plain")
+
+
 def trained_spec(plan: TrainingPlan, result: dict[str, Any]) -> ModelSpec:
     """The spec of what a training left: the base's, with the new adapter or weights, named by the recipe, with the
     base as parent. It keeps the base's prompt format, since it was trained on that.
@@ -108,6 +111,9 @@ def trained_spec(plan: TrainingPlan, result: dict[str, Any]) -> ModelSpec:
         changes["quantisation"] = "nf4" if plan.recipe.method == "qlora" else base.quantisation
     else:
         changes |= {"source": folder, "adapter": None, "revision": None}
+        if base.prompt_format is None and result.get("prompt_format_from") in _BY_NAME:
+            # It followed from the base's name, and this folder has another one.
+            changes["prompt_format"] = result["prompt_format"]
         if plan.recipe.qat == "int8":
             changes["quantisation"] = "torchao-int8"  # the rounding that it was trained under
     return base.model_copy(update=changes)

@@ -19,6 +19,9 @@ from trainers.datasets import MissingRows, UnknownDataset, find_dataset
 from trainers.datasets.files import rows_path
 from trainers.recipes import DATASET_KINDS, OBJECTIVES, Recipe
 
+_HELD_NEAR = ("dpo", "kto", "rloo", "grpo")
+"""Objectives whose trainers load a reference of their own when all weights are trained."""
+
 
 class CannotPlan(ValueError):
     """The recipe cannot be run as it stands. The message says which key, why, and what to do."""
@@ -77,6 +80,12 @@ def make_plan(store: Store, data_dir: Path, recipe: Recipe) -> TrainingPlan:
         raise CannotPlan(
             f"base: {base.label} is an adapter on {base.spec.source}; a second one would stand on the wrong weights. "
             "Merge it first (`arena models merge`) and train on the result, or use method full"
+        )
+    if base.adapter is not None and recipe.objective in _HELD_NEAR:
+        raise CannotPlan(
+            f"base: {base.label} is an adapter on {base.spec.source}; {recipe.objective} holds the model near "
+            "its base, which would be read without the adapter. Merge it first (`arena models merge`) and train on the "
+            "result"
         )
     teacher = reward = None
     if recipe.objective == "distill" and recipe.distillation.teacher is not None:

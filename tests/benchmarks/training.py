@@ -1,16 +1,21 @@
-"""Tokens a second and peak memory of training, per method, ours beside a plain trl/peft script in the same run.
+"""Speed and peak memory of training, per method, ours beside a plain trl/peft script in the same run.
 
     python tests/benchmarks/training.py --methods lora,ia3 --steps 8 --shapes 2x128
 
-Each measurement is a process of its own. Memory is what is resident above the process after its imports, at its peak.
-The plain script gets the same ids and arguments; what ours does more (progress, checkpoint marks, metrics) is the
-overhead.
+The plain script gets the same ids and arguments; what ours does more (progress told to the store, metrics, TensorBoard)
+is the overhead. Speed is tokens per second of CPU time (all threads): both train in turns within one process, so that
+what else the machine does falls on both; `overhead` is the median over the turns, with the lowest and the highest, and
+`told` the share of a step that our callbacks take, by the same clock. Memory is what is resident above the process
+after its imports, at its peak, each in a process of its own. `of product` is the arithmetic of a step, by CPU second,
+as a share of what a plain matrix product reaches (`trainers._devices.CPU_UTILISATION`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,10 +25,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import numpy as np
+
+from results.ids import new_id
+from trainers._needs import DataSize, flops_per_token
+from trainers._shapes import read_shapes
+from trainers.memory import estimate_training
+
+TURNS = 5
 METHODS = ("full", "lora", "qlora", "ia3")
 TEXT = "The harbour was quiet. Boats lay still, and a lamp burned in one window. "
 
@@ -67,9 +81,9 @@ def prepare(folder: Path, model: Path | None, method: str, rows: int, length: in
 
 def measure(
     how: str, method: str, rows: int, length: int, steps: int, model: Path | None = None
-) -> dict[str, float]:
-    """`how` is "ours" or "plain": {"tokens_per_second", "memory" (bytes above the imports), "baseline",
-    "estimated"}."""
+) -> dict[str, Any]:
+    """In a process of its own. `how` is "ours" or "plain": {"memory" (bytes above the imports, at the peak),
+    "baseline", "estimated"}; or "both": see `speeds`."""
     with tempfile.TemporaryDirectory() as folder:
         plan = prepare(Path(folder), model, method, rows, length, steps)
         done = subprocess.run(
@@ -77,7 +91,7 @@ def measure(
         )
         if done.returncode:
             raise RuntimeError(done.stderr[-3_000:])
-        figures: dict[str, float] = json.loads(done.stdout.strip().split("\n")[-1])
+        figures: dict[str, Any] = json.loads(done.stdout.strip().split("\n")[-1])
         return figures
 
 
@@ -104,45 +118,26 @@ def watched_memory() -> Iterator[list[int]]:
 
 
 def child(how: str, plan_file: Path) -> None:
-    """Train by the plan and print the figures."""
+    """Train by the plan and print the figures: memory of "ours" or "plain", or the speed of "both"."""
     import torch
     import trl  # noqa: F401  # part of the baseline
-    from transformers import TrainerCallback
 
-    from trainers.memory import estimate_training
     from trainers.methods.training import train
     from trainers.plan import TrainingPlan
 
     torch.zeros(8, 8) @ torch.zeros(8, 8)
     plan = TrainingPlan.model_validate_json(plan_file.read_text(encoding="utf-8"))
+    if how == "both":
+        print(json.dumps(speeds(plan, plan_file.parent)))
+        return
     folder = plan_file.parent / "job"
     folder.mkdir()
-    times: list[float] = []
-
-    class Clock(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            times.append(time.perf_counter())
-
     with watched_memory() as memory:
         if how == "ours":
-            import trainers.methods.training as ours
-
-            make = ours.make_trainer
-
-            def with_clock(parts: Any) -> Any:
-                made = make(parts)
-                made.add_callback(Clock())
-                return made
-
-            ours.make_trainer = with_clock
             train(plan, plan_file.parent, folder, lambda told: None)
         else:
-            plain(plan, plan_file.parent, folder, Clock())
-    o = plan.recipe.optimiser
-    # The first step warms up; the median is deaf to what else the machine does.
-    spans = sorted(after - before for before, after in pairwise(times))
+            plain(plan, plan_file.parent, folder).train()
     figures = {
-        "tokens_per_second": o.batch_size * o.max_length / spans[len(spans) // 2],
         "memory": memory[1] - memory[0],
         "baseline": memory[0],
         "estimated": estimate_training(plan.recipe, plan.base.path).need.total,
@@ -150,8 +145,99 @@ def child(how: str, plan_file: Path) -> None:
     print(json.dumps(figures))
 
 
-def plain(plan: Any, data_dir: Path, folder: Path, clock: Any) -> None:
-    """The same training as the documentation of trl and peft writes it."""
+def speeds(plan: Any, data_dir: Path) -> dict[str, Any]:
+    """CPU seconds of a step, ours and plain, in turns within one process: {"ours", "plain", "told" (of our callbacks
+    alone): a list each, by turn; "flops": of a step; "product": floating point operations per CPU second of a matrix
+    product}."""
+    import trainers.methods.training as ours
+    from results.store import open_store
+    from results.store.jobs import Claim, JobRecord, add_job, claim_job
+    from trainers.methods.run import _teller
+
+    o = plan.recipe.optimiser
+    found: dict[str, Any] = {"ours": [], "plain": [], "told": []}
+    numbers = np.random.default_rng(0).random((768, 768), dtype=np.float32)
+    numbers @ numbers
+    begun = time.process_time()
+    for _ in range(40):
+        numbers @ numbers
+    product = 40 * 2 * 768**3 / (time.process_time() - begun)
+    # Checkpoints and weights are written after the last step that is measured.
+    arguments = ours.common_arguments
+    ours.common_arguments = lambda *given, **named: {**arguments(*given, **named), "save_strategy": "no"}
+    ours._save = lambda *given: None
+    with open_store(data_dir) as store:
+        job = add_job(store, JobRecord(id=new_id(), name="measured", recipe=plan.model_dump(mode="json")))
+        claim_job(store, Claim(id=job.id, pid=os.getpid(), process_start=0.0))
+        make = ours.make_trainer
+        for turn in range(TURNS):
+            for how in ("ours", "plain") if turn % 2 else ("plain", "ours"):
+                folder = data_dir / f"{how}-{turn}"
+                folder.mkdir()
+                clock = Clock()
+                if how == "plain":
+                    trainer = plain(plan, data_dir, folder)
+                    trainer.add_callback(clock.callback())
+                    trainer.train()
+                else:
+
+                    def with_clock(parts: Any, clock: Clock = clock) -> Any:
+                        return clock.around(make(parts))
+
+                    ours.make_trainer = with_clock
+                    ours.train(plan, data_dir, folder, _teller(store, job.id, folder))
+                    found["told"].append(clock.told / (o.max_steps or 1))
+                found[how].append(clock.step())
+                shutil.rmtree(folder)
+    size = DataSize(longest=o.max_length)
+    flops = flops_per_token(plan.recipe, read_shapes(plan.base.path), size) * o.batch_size * o.max_length
+    return {**found, "flops": flops, "product": product}
+
+
+class Clock:
+    """CPU seconds of this process: at the end of each step, and those that our own callbacks took."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+        self.told = 0.0
+
+    def step(self) -> float:
+        """Of a step, the median; the first one warms up."""
+        return median(after - before for before, after in pairwise(self.ends))
+
+    def callback(self) -> Any:
+        """A callback that looks at the clock."""
+        from transformers import TrainerCallback
+
+        clock = self
+
+        class Looking(TrainerCallback):  # type: ignore[misc]
+            def on_step_end(self, *_: Any, **__: Any) -> None:
+                clock.ends.append(time.process_time())
+
+        return Looking()
+
+    def around(self, trainer: Any) -> Any:
+        """The trainer, its callbacks timed in every step."""
+        for each in trainer.callback_handler.callbacks:
+            for name in ("on_step_begin", "on_step_end", "on_log"):
+                setattr(each, name, self._timed(getattr(each, name)))
+        trainer.add_callback(self.callback())
+        return trainer
+
+    def _timed(self, call: Any) -> Any:
+        def timed(*given: Any, **named: Any) -> Any:
+            begun = time.process_time()
+            try:
+                return call(*given, **named)
+            finally:
+                self.told += time.process_time() - begun
+
+        return timed
+
+
+def plain(plan: Any, data_dir: Path, folder: Path) -> Any:
+    """A trainer for the same training as the documentation of trl and peft writes it."""
     import bitsandbytes as bnb
     import torch
     from datasets import Dataset
@@ -186,7 +272,7 @@ def plain(plan: Any, data_dir: Path, folder: Path, clock: Any) -> None:
     rows = read_rows(data_dir, plan.dataset.digest, plan.dataset.kind, split="train")
     encoded = Dataset.from_list(list(Encoder(plan, tokenizer, data_dir).rows(row for row, _ in rows)))
     o = recipe.optimiser
-    trainer = SFTTrainer(
+    return SFTTrainer(
         model=model,
         args=SFTConfig(
             output_dir=str(folder / "plain"), seed=recipe.seed, learning_rate=o.learning_rate, max_steps=o.max_steps,
@@ -197,9 +283,7 @@ def plain(plan: Any, data_dir: Path, folder: Path, clock: Any) -> None:
         ),
         train_dataset=encoded,
         processing_class=tokenizer,
-        callbacks=[clock],
     )  # fmt: skip
-    trainer.train()
 
 
 def main() -> None:
@@ -210,32 +294,26 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--shapes", default="2x128", help="rows x tokens, several divided by commas")
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument(
-        "--rounds", type=int, default=1, help="ours and plain in turns; the best of each counts"
-    )
     parser.add_argument("--model", type=Path, default=None, help="a folder; the embedded SmolLM2 without it")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         child(given.child[0], Path(given.child[1]))
         return
-    print(f"{'method':8}{'shape':>8}{'plain tok/s':>13}{'ours tok/s':>12}{'overhead':>10}{'plain MiB':>11}"
-          f"{'ours MiB':>10}{'estimate':>10}")  # fmt: skip
+    print(f"{'method':8}{'shape':>8}{'plain':>8}{'ours':>8}{'overhead':>10}{'lowest':>8}{'highest':>9}{'told':>8}"
+          f"{'plain MiB':>11}{'ours MiB':>10}{'estimate':>10}{'of product':>12}")  # fmt: skip
     for method in given.methods.split(","):
         for shape in given.shapes.split(","):
             rows, length = map(int, shape.split("x"))
-            found: dict[str, list[dict[str, float]]] = {"plain": [], "ours": []}
-            for _ in range(given.rounds):
-                for how, figures in found.items():
-                    figures.append(measure(how, method, rows, length, given.steps, given.model))
-            speed = {
-                how: max(each["tokens_per_second"] for each in figures) for how, figures in found.items()
-            }
-            memory = {how: min(each["memory"] for each in figures) / 2**20 for how, figures in found.items()}
+            found = measure("both", method, rows, length, given.steps, given.model)
+            mine, theirs = (measure(how, method, rows, length, 3, given.model) for how in ("ours", "plain"))
+            ratios = sorted(a / b - 1 for a, b in zip(found["ours"], found["plain"], strict=True))
+            speed = {how: rows * length / median(found[how]) for how in ("plain", "ours")}
+            reached = found["flops"] / median(found["ours"]) / found["product"]
             print(
-                f"{method:8}{shape:>8}{speed['plain']:13.1f}{speed['ours']:12.1f}"
-                f"{speed['plain'] / speed['ours'] - 1:10.1%}{memory['plain']:11.0f}{memory['ours']:10.0f}"
-                f"{found['ours'][0]['estimated'] / 2**20:10.0f}",
+                f"{method:8}{shape:>8}{speed['plain']:8.0f}{speed['ours']:8.0f}{median(ratios):10.1%}{ratios[0]:8.1%}"
+                f"{ratios[-1]:9.1%}{median(found['told']) / median(found['ours']):8.2%}{theirs['memory'] / 2**20:11.0f}"
+                f"{mine['memory'] / 2**20:10.0f}{mine['estimated'] / 2**20:10.0f}{reached:12.0%}",
                 flush=True,
             )
 

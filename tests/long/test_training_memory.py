@@ -16,7 +16,8 @@ import pytest
 pytestmark = [pytest.mark.long, pytest.mark.model]
 
 METHODS = ("full", "lora", "qlora", "ia3")
-SHAPES = ((1, 64), (4, 128))
+SHAPES = ((2, 256), (8, 64))
+"""Others than those that the constants of the estimate were set on (1x64 and 4x128, see trainers/_needs.py)."""
 WITHIN = 0.30
 
 
@@ -48,6 +49,9 @@ def test_estimates_are_within_thirty_percent_of_measured_peaks(
             )
     table = "\n".join(lines) + "\n"
     if folder := os.environ.get("ARENA_EVIDENCE"):
-        title = "Resident memory above the process's imports, SmolLM2-135M in float32 on a CPU\n\n"
-        (Path(folder) / "training-memory.txt").write_text(title + table, encoding="utf-8")
+        title = (
+            "Resident memory above the process's imports, SmolLM2-135M in float32 on a CPU, for shapes that the "
+            "estimate was not set on\n\n"
+        )
+        (Path(folder) / "training-memory-checked.txt").write_text(title + table, encoding="utf-8")
     assert all(abs(each) <= WITHIN for each in off.values()), table

@@ -26,6 +26,7 @@ from trainers.export import CannotExport, FolderExport, export_folder
 from trainers.export_gguf import export_gguf
 from trainers.methods.gguf_check import check
 from trainers.methods.training import train
+from trainers.plan import CannotPlan
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 
@@ -202,6 +203,9 @@ def test_adapters_are_mixed_and_models_subtracted(
         ),
         store.data_dir,
     )
+    # A reference is loaded from the base's files, which do not have the adapter.
+    with pytest.raises(CannotPlan, match="Merge it first"):
+        planner(store, tiny_model, tmp_path)("preference", base="student", method="full", objective="dpo")
     made = enter_combined(store, "mixture", find(store, "tiny"), adapters=[(entered, 0.5)])
     assert torch.equal(logits(made.spec.source), logits(half))
     assert made.spec.parent == "tiny@1"

@@ -59,7 +59,8 @@ def common_arguments(recipe: Recipe, folder: Path, *, evaluates: bool) -> dict[s
         "report_to": ["tensorboard"],
         "disable_tqdm": True,
         "dataloader_pin_memory": device().type == "cuda",
-        "include_num_input_tokens_seen": "all",
+        # Trainers without one row of ids as their input count by themselves.
+        "include_num_input_tokens_seen": "no" if recipe.objective in ("kto", "rloo", "grpo") else "all",
         "ddp_backend": "gloo" if recipe.processes > 1 and device().type == "cpu" else None,
     }
 

@@ -15,6 +15,7 @@ import torch
 from transformers import TrainerCallback
 
 from trainers.methods._loading import CannotTrain
+from trainers.methods._processes import any_of, leads, together
 
 COMPLETE = ".complete"
 """A file in each checkpoint that was written to its end."""
@@ -35,8 +36,8 @@ class Watcher(TrainerCallback):  # type: ignore[misc]  # transformers is not fol
         self._folder, self._tell, self._checkpoint_bytes = folder, tell, checkpoint_bytes
         self._metrics = folder / "metrics.jsonl"
         self._process = psutil.Process()
-        self._began = self._told = 0.0
-        self._first_step = self._first_tokens = 0
+        self._began = self._told = self._seconds_before = 0.0
+        self._first_step = self._first_tokens = self._before = self._counted = 0
         self._latest: dict[str, Any] = {}
         self._held_out: list[float] = []
         self._train_losses: list[float] = []
@@ -46,14 +47,19 @@ class Watcher(TrainerCallback):  # type: ignore[misc]  # transformers is not fol
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock; steps done before a resume do not count for the speed."""
         self._began = time.monotonic()
-        self._first_step, self._first_tokens = state.global_step, int(state.num_input_tokens_seen or 0)
+        self._first_step = state.global_step
+        if state.global_step:
+            self._before, self._seconds_before = self._spent_by(state.global_step)
+        self._first_tokens = self.tokens(state)
+        self._held_out = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+        self._check_disk()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Tell how far it is; stop, with a checkpoint, where that was asked for."""
-        if (self._folder / CANCEL).exists():
+        if any_of((self._folder / CANCEL).exists()):
             self.cancelled = True
             control.should_save = control.should_training_stop = True
-        if time.monotonic() - self._told >= _TELL_EVERY or self.cancelled:
+        if leads() and (time.monotonic() - self._told >= _TELL_EVERY or self.cancelled):
             self._told = time.monotonic()
             self._tell(self._progress(state))
 
@@ -78,10 +84,16 @@ class Watcher(TrainerCallback):  # type: ignore[misc]  # transformers is not fol
             if key in ("loss", "learning_rate", "eval_loss", "reward")
         }
         self._latest.update(keep)
+        if isinstance(values.get("num_tokens"), int | float) and "loss" in values:
+            self._counted = int(values["num_tokens"])
+        if not leads():
+            return
         line = {
             "step": state.global_step,
             "time": time.time(),
             **values,
+            "tokens": self.tokens(state),
+            "seconds": self.seconds(),
             **self._speed(state),
             **self._memory(),
         }
@@ -90,16 +102,45 @@ class Watcher(TrainerCallback):  # type: ignore[misc]  # transformers is not fol
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Mark the checkpoint as whole, and stop in time where another would fill the disk."""
+        together()  # each process writes a part of it
+        if not leads():
+            return
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if checkpoint.is_dir():
             (checkpoint / COMPLETE).touch()
+        if state.global_step < state.max_steps:
+            self._check_disk()
+
+    def _check_disk(self) -> None:
         free = shutil.disk_usage(self._folder).free
-        if free < 2 * self._checkpoint_bytes and state.global_step < state.max_steps:
+        if free < 2 * self._checkpoint_bytes:
             raise CannotTrain(
                 f"only {free / 2**30:.1f} GiB of disk are left, and a checkpoint takes "
                 f"{self._checkpoint_bytes / 2**30:.2f} GiB: make room and resume, or lower checkpoints_kept",
                 "disk_full",
             )
+
+    def tokens(self, state: Any) -> int:
+        """Tokens that passed through the model in all steps: transformers' count, which a checkpoint keeps, or else
+        the trainer's own, which begins anew with each process."""
+        return int(state.num_input_tokens_seen or 0) or self._before + self._counted
+
+    def seconds(self) -> float:
+        """Seconds of training, those before a resume included (but not steps that were lost and done again)."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def _spent_by(self, step: int) -> tuple[int, float]:
+        """Tokens and seconds up to a step, as an earlier process noted them."""
+        try:
+            lines = self._metrics.read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return 0, 0.0
+        rows = [json.loads(line) for line in lines if line.endswith("}")]
+        done = [row for row in rows if row["step"] <= step]
+        return (
+            max((row.get("tokens", 0) for row in done), default=0),
+            max((row.get("seconds", 0.0) for row in done), default=0.0),
+        )
 
     def _watch_overfitting(self, held_out: float) -> None:
         self._held_out.append(held_out)
@@ -130,7 +171,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]  # transformers is not fol
 
     def _speed(self, state: Any) -> dict[str, Any]:
         elapsed = time.monotonic() - self._began
-        seen = int(state.num_input_tokens_seen or 0) - self._first_tokens
+        seen = self.tokens(state) - self._first_tokens
         return {"tokens_per_second": seen / elapsed} if self._began and elapsed > 0 and seen else {}
 
     def _memory(self) -> dict[str, int]:

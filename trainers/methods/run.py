@@ -24,22 +24,33 @@ from results.store.ledger import ReservationRefused, ReservationTimedOut, reserv
 from trainers.contamination import contamination_of
 from trainers.jobs import began, concurrent_jobs, job_folder
 from trainers.memory import estimate
+from trainers.methods._processes import give_word, leads, let_leader_end, take_back_word, word_of_leader
 from trainers.plan import TrainingPlan
 
 log = logging.getLogger("trainers")
 
 
 def main(data_dir: Path, job_id: UUID) -> int:
-    """Run one job to its end; the exit code is 0 unless it failed."""
+    """Run one job to its end; the exit code is 0 unless it failed. Of several processes the first one leads."""
     folder = job_folder(data_dir, job_id)
     folder.mkdir(parents=True, exist_ok=True)
     _log_to(folder)
+    if not leads():
+        return _train_along(data_dir, folder, job_id)
+    try:
+        return _lead(data_dir, folder, job_id)
+    finally:
+        take_back_word(folder)
+
+
+def _lead(data_dir: Path, folder: Path, job_id: UUID) -> int:
     pid = os.getpid()
     with open_store(data_dir) as store:
         claim = Claim(id=job_id, pid=pid, process_start=began(pid) or 0.0, limit=concurrent_jobs())
         if not claim_job(store, claim):
             log.info("another process has job %s, or others run: nothing to do", job_id)
             (folder / "started").unlink(missing_ok=True)
+            give_word(folder, "stop")
             return 0
         found = job(store, job_id)
         assert found is not None  # it was just claimed
@@ -68,6 +79,7 @@ def _run(store: Store, data_dir: Path, folder: Path, found: StoredJob) -> Ending
             tell({"phase": "checking rows against test suites"})
             contamination = contamination_of(store, plan, folder)
             tell({"phase": "loading"})
+            give_word(folder, "go")
             from trainers.methods.training import Cancelled, train
 
             try:
@@ -87,6 +99,28 @@ def _run(store: Store, data_dir: Path, folder: Path, found: StoredJob) -> Ending
         log.error("%s", traceback.format_exc())
         kind, text = explain(error)
         return ending("failed", error_kind=kind, error=text)
+
+
+def _train_along(data_dir: Path, folder: Path, job_id: UUID) -> int:
+    """Take part in a training that another process leads."""
+    if word_of_leader(folder) == "stop":
+        return 0
+    with open_store(data_dir) as store:
+        found = job(store, job_id)
+        assert found is not None  # the leader has claimed it
+        plan = TrainingPlan.model_validate(found.recipe)
+        contamination = contamination_of(store, plan, folder)  # as the leader left it
+    from trainers.methods.training import Cancelled, train
+
+    try:
+        train(plan, data_dir, folder, lambda told: None, contamination)
+    except Cancelled:
+        return 0
+    except Exception:  # noqa: BLE001  (the leader tells what went wrong; this one must not end it before it has)
+        log.error("%s", traceback.format_exc())
+        let_leader_end(folder)
+        return 1
+    return 0
 
 
 def _entered(store: Store, data_dir: Path, plan: TrainingPlan, result: dict[str, Any]) -> dict[str, Any]:
@@ -135,13 +169,13 @@ def _teller(store: Store, job_id: UUID, folder: Path) -> Callable[[dict[str, Any
 
 
 def _log_to(folder: Path) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if leads():
+        handlers.append(logging.FileHandler(folder / "training.log", encoding="utf-8"))
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(name)s %(levelname)s %(message)s",
-        handlers=[
-            logging.FileHandler(folder / "training.log", encoding="utf-8"),
-            logging.StreamHandler(sys.stderr),
-        ],
+        handlers=handlers,
         force=True,
     )
     logging.Formatter.converter = time.gmtime

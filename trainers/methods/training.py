@@ -20,6 +20,7 @@ from trainers.datasets import LabelledRow, Row, read_rows
 from trainers.methods._arguments import common_arguments
 from trainers.methods._encoding import Encoder
 from trainers.methods._loading import CannotTrain, load_model, load_tokenizer, trainable
+from trainers.methods._processes import agree, leads, several
 from trainers.methods._trainers import Parts, make_trainer
 from trainers.methods._watching import CANCEL, Watcher, last_checkpoint
 from trainers.plan import TrainingPlan
@@ -29,6 +30,9 @@ log = logging.getLogger("trainers")
 Tell = Callable[[dict[str, Any]], None]
 
 TENSORBOARD = "tensorboard"
+
+TEMPLATE = "prompt_template.jinja"
+"""In an artifact: the template that its rows went through, wherever that came from."""
 
 _NOT_ABOUT_THE_MODEL = ("_per_second", "runtime", "_time", "epoch", "num_tokens", "tokens_seen")
 
@@ -46,10 +50,12 @@ def train(
     that `contamination` refuses are left out of training and of the held-out rows.
 
     The artifact lies in `folder/artifact` when this returns. The same plan gives the same weights, also over a kill
-    and a resume, on the same machine with the same number of threads. Raises `CannotTrain`, `Cancelled`.
+    and a resume, on the same machine with the same number of threads. Of several processes all must call this; the
+    first one saves. Raises `CannotTrain`, `Cancelled`.
     """
     recipe = plan.recipe
-    (folder / CANCEL).unlink(missing_ok=True)
+    if leads():
+        (folder / CANCEL).unlink(missing_ok=True)
     # Its callback would otherwise write below the directory that this process was started in.
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / TENSORBOARD)
     set_seed(recipe.seed)
@@ -87,10 +93,17 @@ def train(
     checkpoint = last_checkpoint(folder)
     if checkpoint is not None:
         log.info("going on from %s", checkpoint.name)
-    outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = watcher.seconds()
     if watcher.cancelled:
         raise Cancelled
+    if several() and not agree(
+        sum(float(p.detach().double().sum()) for p in model.parameters() if p.requires_grad)
+    ):
+        raise CannotTrain("the processes of this training have parted: each has other weights", "parted")
     after = _evaluated(trainer, tell) if evaluates else {}
+    if not leads():
+        return {}
     tell({"phase": "saving"})
     result = {
         "parameters": total,
@@ -99,8 +112,8 @@ def train(
         "rows_left_out": encoder.refused,
         "contamination": contamination.told(encoder.refused.get(REASON, 0)) if contamination else None,
         "steps": trainer.state.global_step,
-        "seconds": outcome.metrics.get("train_runtime"),
-        "tokens": int(trainer.state.num_input_tokens_seen or 0),
+        "seconds": seconds,
+        "tokens": watcher.tokens(trainer.state),
         "train_loss": _last(trainer, "loss"),
         "first_loss": _first(trainer, "loss"),
         "held_out_before": before,
@@ -108,11 +121,19 @@ def train(
         "best_step": trainer.state.best_global_step,
         "warnings": watcher.warnings,
         "prompt_format": encoder.resolution.format.name,
+        "prompt_format_from": encoder.resolution.step,
         "labels": list(labels),
     }
-    artifact: Artifact = write_artifact(
-        plan, folder, result, lambda out: _save(plan, trainer, tokenizer, out)
-    )
+    if (
+        encoder.resolution.step == "adapter"
+    ):  # merged into the base, whose tokenizer does not have its template
+        tokenizer.chat_template = encoder.resolution.format.template
+
+    def save(out: Path) -> None:
+        _save(plan, trainer, tokenizer, out)
+        (out / TEMPLATE).write_text(encoder.resolution.format.template, encoding="utf-8")
+
+    artifact: Artifact = write_artifact(plan, folder, result, save)
     return {**result, "artifact": str(artifact.folder), "artifact_kind": artifact.kind}
 
 
@@ -172,6 +193,14 @@ def _before(trainer: Any, folder: Path, evaluates: bool, tell: Tell) -> dict[str
     if not evaluates:
         return {}
     measured = _evaluated(trainer, tell)
+    if several():
+        # accelerate prepares a model once. Evaluated first, it would never be connected with those of the other
+        # processes: each would follow its own gradients, without an error.
+        trainer.accelerator._models.clear()
+        trainer.model._is_accelerate_prepared = False
+        trainer.model_wrapped = trainer.model
+    if not leads():
+        return measured
     part = kept.with_suffix(".part")
     part.write_text(json.dumps(measured), encoding="utf-8")
     part.replace(kept)
@@ -200,7 +229,9 @@ def _save(plan: TrainingPlan, trainer: Any, tokenizer: Any, out: Path) -> None:
 
         convert(model)
     model.config.use_cache = True
-    model.save_pretrained(out)
+    # Preference trainers keep a second adapter as their reference.
+    only = {"selected_adapters": ["default"]} if hasattr(model, "peft_config") else {}
+    model.save_pretrained(out, **only)
     tokenizer.save_pretrained(out)
     logs = Path(trainer.args.output_dir).parent / TENSORBOARD
     if logs.is_dir():

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from arena.engines.spec import ModelSpec
+from arena.roster import enter
+from prompt_formats.registry import built_in
+from results.store import Store
+from trainers.lineage import trained_spec
 from trainers.methods._loading import CannotTrain, load_model, load_tokenizer, trainable
 from trainers.methods.training import train
 from trainers.plan import TrainingPlan
@@ -173,6 +180,29 @@ def test_reinforcement_runs_with_a_rule(plan_for: Plan, objective: str, tmp_path
     result = run(plan, tmp_path / "job")
     assert result["steps"] == 2
     assert result["held_out_after"] == {}
+
+
+def test_weights_keep_the_format_that_their_base_had_by_its_name(
+    plan_for: Plan, store: Store, tiny_model: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "vicuna-7b-v1.5"
+    shutil.copytree(tiny_model, base, ignore=shutil.ignore_patterns("chat_template.jinja"))
+    enter(store, ModelSpec(name="mine", source=str(base)), store.data_dir)
+    plan = plan_for(base="mine", method="full", optimiser={"max_steps": 1})
+    result = run(plan, tmp_path / "job")
+    assert (result["prompt_format"], result["prompt_format_from"]) == ("vicuna-v1.1", "registry")
+    assert trained_spec(plan, result).prompt_format == "vicuna-v1.1"
+    template = (Path(result["artifact"]) / "prompt_template.jinja").read_text(encoding="utf-8")
+    assert template == built_in()["vicuna-v1.1"].template
+
+
+def test_a_full_disk_is_told_before_the_first_step(
+    plan_for: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000))
+    with pytest.raises(CannotTrain, match=r"disk are left.*make room and resume") as caught:
+        run(plan_for(), tmp_path / "job")
+    assert caught.value.kind == "disk_full"
 
 
 def test_pretraining_packs_plain_text(plan_for: Plan, tmp_path: Path) -> None:
