@@ -103,6 +103,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         )
         before = (suite, model)
     print_table(table)
+    _print_difficulties(summary.get("difficulties", []))
     for row in summary["results"]:
         if row["is_score"] and not row["language"] and row["errors"]:
             console.print(
@@ -236,15 +237,16 @@ def print_comparison(comparison: Comparison, *, gated: bool) -> None:
 
 
 def print_suite(detail: dict[str, Any], samples: int) -> None:
-    """One suite of a run: categories, confusion, its worst samples."""
+    """One suite of a run: categories, difficulties, confusion, its worst samples."""
     for model in detail["models"]:
         output.print(f"\n[bold]{escape(detail['suite'])} · {escape(model['model'])}[/]")
         table = _table("category", "score", "samples")
         for name, row in model["categories"].items():
             table.add_row(escape(name or "(none)"), f"{row['score']:.3f}", str(row["samples"]))
         print_table(table)
-        if model["confusion"]:
-            _print_confusion(model["confusion"])
+        _print_difficulties([{**row, "suite": "", "model": ""} for row in model["difficulties"]])
+        for each in model["confusions"]:
+            _print_confusion(each)
         for sample in model["samples"][:samples]:
             score = "none" if sample["score"] is None else f"{sample['score']:.2f}"
             output.print(f"\n[bold]{escape(sample['item'])}[/] score {score}", highlight=False)
@@ -257,11 +259,34 @@ def print_suite(detail: dict[str, Any], samples: int) -> None:
             output.print(f"[dim]read[/] {escape(json.dumps(sample['detail'], ensure_ascii=False)[:400])}")
 
 
-def _print_confusion(matrix: dict[str, dict[str, int]]) -> None:
-    given = sorted({label for row in matrix.values() for label in row})
-    table = _table("right \\ given", *(escape(label) for label in given), title="confusion")
-    for target, row in matrix.items():
-        table.add_row(escape(target), *(str(row.get(label, "")) for label in given))
+def _print_confusion(found: dict[str, Any]) -> None:
+    """One matrix: a row for each right label, with its F1."""
+    where = " · ".join(filter(None, (found["category"], found["language"])))
+    table = _table(
+        "right \\ given", *(escape(label) for label in found["labels"]), "F1",
+        title=f"confusion{f' ({escape(where)})' if where else ''}",
+    )  # fmt: skip
+    for target, row in found["matrix"].items():
+        cells = (str(row.get(label, "")) for label in found["labels"])
+        table.add_row(escape(target), *cells, f"{found['f1'][target]:.2f}")
+    print_table(table)
+
+
+def _print_difficulties(rows: list[dict[str, Any]]) -> None:
+    """Scores by difficulty: a row a suite and model, a column a difficulty, languages below each other."""
+    if not rows:
+        return
+    found: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["suite"], row["model"], row["language"]), {})[row["difficulty"]] = row
+    levels = list(dict.fromkeys(row["difficulty"] for row in rows))
+    table = _table("suite", "model", "language", *levels, title="by difficulty (items)")
+    before = ("", "")
+    for (suite, model, language), by in found.items():
+        cells = (f"{estimate(by[level])} ({by[level]['items']})" if level in by else "" for level in levels)
+        names = ("", "") if (suite, model) == before else (escape(suite), escape(model))
+        table.add_row(*names, language or "all", *cells)
+        before = (suite, model)
     print_table(table)
 
 

@@ -59,6 +59,7 @@ class Definition(BaseModel):
     metrics: tuple[str, ...] = ()
     prompt: ByLanguage | None = None
     system: ByLanguage | None = None
+    examples: dict[str, tuple[dict[str, Any], ...]] = {}
     generation: Generating = Generating()
     labels: tuple[str, ...] = ()
     label_sets: dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]] = {}  # pydantic copies it
@@ -74,6 +75,11 @@ class Definition(BaseModel):
             raise ValueError(
                 f"scorer {self.scorer} has no metric {unknown[0]}; it has {', '.join(sorted(known))}"
             )
+        if self.examples and self.prompt is None:
+            raise ValueError("examples are asked as the items are: give a prompt")
+        for language, examples in self.examples.items():
+            if not all(isinstance(each.get("answer"), str) for each in examples):
+                raise ValueError(f"examples, {language}: each needs an answer (a text)")
         return self
 
 
@@ -188,6 +194,9 @@ class Suite:
         try:
             messages = [] if system is None else [{"role": "system", "content": _rendered(system, values)}]
             if prompt is not None:
+                for example in self._examples(item):
+                    messages.append({"role": "user", "content": _rendered(prompt, {**values, **example})})
+                    messages.append({"role": "assistant", "content": example["answer"]})
                 messages.append({"role": "user", "content": _rendered(prompt, values)})
             elif item.messages is not None:
                 messages.extend(dict(message) for message in item.messages)
@@ -200,6 +209,11 @@ class Suite:
             return Conversation.from_chat(messages)
         except (TemplateError, InvalidInput) as error:
             raise SuiteError(f"{self.name}, item {item.id}: the prompt cannot be made: {error}") from error
+
+    def _examples(self, item: Item) -> list[dict[str, Any]]:
+        """The examples in the item's language, of its category or of none."""
+        found = self.definition.examples.get(item.language, ())
+        return [each for each in found if each.get("category", item.category) == item.category]
 
     def _offered(self, item: Item) -> dict[str, Any]:
         offered: dict[str, Any] = {}

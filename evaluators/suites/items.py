@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from evaluators.suites.errors import SuiteError
 
+DIFFICULTIES = ("easy", "medium", "hard", "")
+"""What items may be tagged as; '' for those that are not."""
+
 
 class Item(BaseModel):
     """One test case. Further keys are kept: prompts and scorers read them (`values`).
@@ -39,6 +42,11 @@ class Item(BaseModel):
     def values(self) -> dict[str, Any]:
         """All fields that are set, by name."""
         return self.model_dump(exclude_none=True)
+
+    @property
+    def difficulty(self) -> str:
+        """The tag that says how difficult its author expected it to be."""
+        return next((tag for tag in self.tags if tag in DIFFICULTIES), "")
 
     @property
     def digest(self) -> str:

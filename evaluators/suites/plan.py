@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from arena.roster import Contestant
 from evaluators.suites.definition import Suite
-from evaluators.suites.items import Item
+from evaluators.suites.items import DIFFICULTIES, Item
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -17,10 +17,10 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 class RunOptions(BaseModel):
     """How a run is made.
 
-    `limit` items of each suite are taken (languages in turn); `samples` answers to each item; `languages` and
-    `categories` choose items (none: all). `fresh` asks the models again instead of taking stored answers. `few_shot`
-    is for lm-eval's tasks. `dtype`: in float32 an answer does not depend on what it was batched with; "auto" takes
-    it where the machine has no GPU.
+    `limit` items of each suite are taken (languages and difficulties in turn); `samples` answers to each item;
+    `languages` and `categories` choose items (none: all). `fresh` asks the models again instead of taking stored
+    answers. `few_shot` is for lm-eval's tasks. `dtype`: in float32 an answer does not depend on what it was batched
+    with; "auto" takes it where the machine has no GPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,7 +76,8 @@ def plan_of(
 
 
 def chosen_items(suite: Suite, options: RunOptions) -> list[Item]:
-    """The items of a suite that a run takes, in the suite's order. With a limit, languages take turns."""
+    """The items of a suite that a run takes, in the suite's order. With a limit, languages take turns, and within a
+    language the difficulties that items are tagged with, so that a short run tells small models apart as well."""
     items = [
         item
         for item in suite.items
@@ -85,10 +86,11 @@ def chosen_items(suite: Suite, options: RunOptions) -> list[Item]:
     ]
     if options.limit is None or options.limit >= len(items):
         return items
-    turns: dict[str, int] = {}
+    turns: dict[tuple[str, str], int] = {}
     order = []
     for place, item in enumerate(items):
-        turn = turns[item.language] = turns.get(item.language, -1) + 1
-        order.append((turn, place))
-    taken = sorted(place for _, place in sorted(order)[: options.limit])
+        kind = item.language, item.difficulty
+        turn = turns[kind] = turns.get(kind, -1) + 1
+        order.append((turn, DIFFICULTIES.index(item.difficulty), place))
+    taken = sorted(place for *_, place in sorted(order)[: options.limit])
     return [items[place] for place in taken]

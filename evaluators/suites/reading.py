@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from evaluators.contamination.apart import scores_apart
+from evaluators.suites.breakdowns import breakdowns
 from evaluators.suites.comparing import Side, compare
 from evaluators.suites.errors import SuiteError
 from evaluators.suites.results_of import read_samples
-from evaluators.suites.scorers.choice import confusion
 from results.store import Store
 from results.store.aliases import find_version
 from results.store.suites import StoredSuiteRun, suite_results, suite_runs
@@ -55,8 +55,9 @@ def find_side(store: Store, word: str) -> Side:
 
 
 def run_summary(store: Store, run: StoredSuiteRun) -> dict[str, Any]:
-    """A run as plain JSON: its plan, state and results; and where models know items of a suite from their training,
-    the score on these `apart` from that on the clean ones."""
+    """A run as plain JSON: its plan, state and results, with their `difficulties` and `confusions` (see
+    `breakdowns`); and where models know items of a suite from their training, the score on these `apart` from that on
+    the clean ones."""
     results = suite_results(store, run.id).to_pylist()
     return {
         "run": str(run.id),
@@ -67,6 +68,7 @@ def run_summary(store: Store, run: StoredSuiteRun) -> dict[str, Any]:
         "finished": None if run.finished_at is None else run.finished_at.isoformat(),
         "plan": run.plan,
         "results": [{key: value for key, value in row.items() if key != "run_id"} for row in results],
+        **breakdowns(store, run.id),
         "apart": scores_apart(store, run.id),
     }
 
@@ -109,20 +111,16 @@ def change_since(store: Store, run: StoredSuiteRun) -> dict[str, Any] | None:
 
 
 def suite_detail(store: Store, run: StoredSuiteRun, suite: str) -> dict[str, Any]:
-    """One suite of a run: results by category, the confusion matrix of labels, and its samples, worst first.
+    """One suite of a run: results by category and difficulty, confusion matrices of labels, its samples, worst first.
     Raises SuiteError where the run has no samples of it."""
     rows = read_samples(store, run.id, suite)
     if not rows:
         raise SuiteError(f"this run has no samples of '{suite}'")
     labels = {row["version_key"]: row["model"] for row in suite_results(store, run.id).to_pylist()}
+    divided = breakdowns(store, run.id)
     detail: dict[str, Any] = {"run": str(run.id), "suite": suite, "models": []}
     for key in dict.fromkeys(row["version_key"] for row in rows):
         own = [row for row in rows if row["version_key"] == key]
-        pairs = [
-            (row["detail"]["target"], row["detail"].get("read"))
-            for row in own
-            if isinstance(row["detail"].get("target"), str) and "accuracy" in row["metrics"]
-        ]
         categories: dict[str, list[float]] = {}
         for row in own:
             if row["score"] is not None:
@@ -134,7 +132,14 @@ def suite_detail(store: Store, run: StoredSuiteRun, suite: str) -> dict[str, Any
                     name: {"score": sum(scores) / len(scores), "samples": len(scores)}
                     for name, scores in sorted(categories.items())
                 },
-                "confusion": confusion(pairs) if len({target for target, _ in pairs}) <= 40 else {},
+                **{
+                    name: [
+                        {k: v for k, v in row.items() if k not in ("suite", "model")}
+                        for row in rows_of
+                        if row["suite"] == suite and row["model"] == labels.get(key)
+                    ]
+                    for name, rows_of in divided.items()
+                },
                 "samples": [
                     {
                         name: row[name]

@@ -7,10 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from arena.web.pages.benchmarks_views import results_html
+from evaluators.suites.catalogue import find_suite
+from evaluators.suites.results_of import suite_result_records
 from results.ids import new_id
 from results.records import ModelVersionRecord
 from results.store import open_store
-from results.store.suites import SampleRecord, SuiteRunRecord, begin_run, end_run, record_samples, sample_id
+from results.store.suites import (
+    SampleRecord,
+    SuiteRunRecord,
+    begin_run,
+    end_run,
+    record_results,
+    record_samples,
+    sample_id,
+)
 from tests.arena.conftest import Arena
 
 ITEMS = 40
@@ -103,6 +114,56 @@ def test_samples_of_a_run_are_shown(arena: Arena, data: Path) -> None:
     shown = arena("bench", "show", "first", "--suite", "s", "--samples", "1", "--data", data)
     assert "서울" in shown.stdout
     assert "first" in arena("bench", "runs", "--data", data).stdout
+
+
+def test_scores_by_difficulty_and_labels_taken_for_others(arena: Arena, tmp_path: Path) -> None:
+    suite = find_suite("classification")
+    with open_store(tmp_path) as store:
+        (version,) = store.upsert_model_versions([ModelVersionRecord(model="m", digest="m")])
+        run = SuiteRunRecord(
+            id=new_id(), name="", plan={"limit": None, "samples": 1, "seed": 0}, plan_hash="p"
+        )
+        begin_run(store, run)
+        samples = []
+        for item in suite.items:
+            target = item.values["target"]
+            read = target if item.difficulty == "easy" else None
+            score = float(read is not None)
+            samples.append(
+                SampleRecord(
+                    id=sample_id(run.id, version.version_key, suite.name, item.id, 0), run_id=run.id,
+                    version_key=version.version_key, suite=suite.name, suite_version=suite.task_version, item=item.id,
+                    item_hash=item.digest, language=item.language, category=item.category, score=score,
+                    metrics={"accuracy": score}, detail={"read": read, "target": target},
+                )
+            )  # fmt: skip
+        record_samples(store, samples)
+        record_results(store, suite_result_records(store, run.id, suite))
+        end_run(store, run.id, "done")
+    told = json.loads(arena("bench", "show", "--data", tmp_path, "--json").stdout)
+    by = {(row["difficulty"], row["language"]): row["value"] for row in told["difficulties"]}
+    assert by == {
+        (d, lang): float(d == "easy") for d in ("easy", "medium", "hard") for lang in ("", "en", "ko")
+    }
+    (topics,) = (
+        each for each in told["confusions"] if (each["category"], each["language"]) == ("topic", "ko")
+    )
+    easy = sum(
+        item.difficulty == "easy" and item.language == "ko" and item.values["target"] == "배송"
+        for item in suite.items
+    )
+    assert topics["matrix"]["배송"]["배송"] == easy
+    assert topics["matrix"]["배송"]["(none)"] > 0
+    assert 0 < topics["f1"]["배송"] < 1
+    shown = arena("bench", "show", "--data", tmp_path)
+    assert "by difficulty" in shown.stdout
+    detail = arena("bench", "show", "--suite", "classification", "--samples", "0", "--data", tmp_path).stdout
+    assert "confusion (topic" in detail
+    assert "easy" in detail
+    page = results_html("ko", told)
+    assert "쉬움" in page
+    assert "이름표 없음" in page
+    assert f"<td>{topics['f1']['배송']:.2f}</td>" in page
 
 
 def test_a_runs_file_is_checked(arena: Arena, tmp_path: Path) -> None:

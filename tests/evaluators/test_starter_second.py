@@ -352,8 +352,10 @@ def test_targets_are_calls_that_their_function_accepts() -> None:
 def test_a_third_each_among_ten_a_hundred_and_a_thousand(language: str) -> None:
     chosen = items("function_calls", language)
     counts = Counter(item.values["tools"] for item in chosen)
+    few = counts.pop(3)  # for the smallest models
     assert set(counts) == {10, 100, 1000}
-    assert min(counts.values()) >= 0.3 * len(chosen)
+    assert min(counts.values()) >= 0.3 * (len(chosen) - few)
+    assert few >= 10
     assert len({item.values["target"]["name"] for item in chosen}) == len(chosen)
     for count in counts:
         near = [item for item in chosen if item.values["tools"] == count and "distractor" in item.values]

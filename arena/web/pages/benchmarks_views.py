@@ -11,6 +11,7 @@ from arena.web._templates import render
 from arena.web._work import Work
 from evaluators.suites.comparing import Comparison
 from evaluators.suites.definition import Suite
+from evaluators.suites.items import DIFFICULTIES
 from evaluators.suites.side_by_side import SamplePair, asked
 
 PAGE_SIZE = 10
@@ -49,8 +50,11 @@ def results_html(locale: str, summary: dict[str, Any] | None) -> str:
         return render("benchmarks_none.html", locale)
     rows = _by_metric(summary["results"])
     languages = sorted({row["language"] for row in summary["results"] if row["language"]})
+    divided = summary.get("difficulties", [])
     return render(
         "benchmarks_results.html", locale, run=summary, rows=rows, languages=languages, estimate=_estimate,
+        levels=[level for level in DIFFICULTIES if any(row["difficulty"] == level for row in divided)],
+        difficulties=_by_difficulty(divided),
         missing=[row for row in summary["results"] if row["is_score"] and not row["language"] and row["errors"]],
     )  # fmt: skip
 
@@ -107,6 +111,17 @@ def _by_metric(results: Sequence[Row]) -> list[dict[str, Any]]:
         {"suite": suite, "model": model, "metric": metric, "by": by, "is_score": by[""]["is_score"]}
         for (suite, model, metric), by in found.items()
         if "" in by
+    ]
+
+
+def _by_difficulty(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One row a suite, model and language ('' for all), with the estimates by difficulty."""
+    found: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault((row["suite"], row["model"], row["language"]), {})[row["difficulty"]] = row
+    return [
+        {"suite": suite, "model": model, "language": language, "by": by}
+        for (suite, model, language), by in found.items()
     ]
 
 

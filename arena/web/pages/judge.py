@@ -18,6 +18,7 @@ from arena.web.pages.benchmarks_views import problem_html, work_html
 from arena.web.pages.judge_runs import KIND, NoJudging, Wanted, battle_values, plans_of, run_judges
 from arena.web.pages.judge_views import (
     agreement_html,
+    calibration_html,
     estimate_html,
     judges_html,
     report_html,
@@ -25,8 +26,9 @@ from arena.web.pages.judge_views import (
 )
 from evaluators.judge import BadSelection, Selection, UnknownJudge, find_judge, known_judges, summarise_judge
 from evaluators.judge.prompts import PromptMode
-from results.judge_agreement import judge_agreement
-from results.store import BadWrite, StoreError
+from results.calibration import Calibration
+from results.judge_agreement import calibrate_judge, judge_agreement
+from results.store import BadWrite, Store, StoreError
 
 PATH = "judge"
 REFRESH_SECONDS = 1.0
@@ -55,6 +57,7 @@ def build(context: PageContext) -> None:
             which = gr.Dropdown([], label=i18n("judge.judge"), elem_id="which-judge")
             summary = gr.HTML(elem_id="judge-summary")
             agreement = gr.HTML(elem_id="judge-agreement")
+            calibration = gr.HTML(elem_id="judge-calibration")
         with gr.Tab(i18n("judge.tab.run"), id="run"):
             only = gr.Markdown(i18n("work.operator_only"), visible=False, elem_id="operator-only")
             with gr.Column(visible=False, elem_id="new-judging") as form:
@@ -97,12 +100,13 @@ def build(context: PageContext) -> None:
 
     def of_judge(locale: str, operator: bool, chosen: str | None) -> Updates:
         if chosen is None:
-            return {summary: "", agreement: ""}
+            return {summary: "", agreement: "", calibration: ""}
         store = context.store
         judge = find_judge(store, chosen)
         return {
             summary: summary_html(locale, summarise_judge(store, judge.name), with_cost=operator),
             agreement: agreement_html(locale, judge_agreement(store, judge.name)),
+            calibration: calibration_html(locale, _calibration(store, judge.name)),
         }
 
     async def arrive(request: gr.Request) -> Updates:
@@ -181,12 +185,12 @@ def build(context: PageContext) -> None:
         return await asyncio.to_thread(of_work, locale, True)
 
     status = [work, stop, timer, report]
-    results = [listed, which, summary, agreement]
+    results = [listed, which, summary, agreement, calibration]
     root = gr.context.Context.root_block
     assert root is not None
     root.load(arrive, None, [*status, *results, form, only, *fields.values()], **EVENT)
     timer.tick(tick, [which], [*status, *results], **EVENT)
-    which.input(choose, [which], [summary, agreement], **EVENT)
+    which.input(choose, [which], [summary, agreement, calibration], **EVENT)
     ask.click(say_cost, set(fields.values()), [estimate, start], **EVENT)
     start.click(begin, set(fields.values()), [*status, start], **EVENT)
     stop.click(stop_judging, None, status, **EVENT)
@@ -276,6 +280,13 @@ def _wanted(given: dict[str, Any], locale: str) -> Wanted:
         max_tokens=int(given["max_tokens"]) if given["max_tokens"] else None,
         jury=bool(given["jury"]),
     )
+
+
+def _calibration(store: Store, judge: str) -> Calibration | None:
+    try:
+        return calibrate_judge(store, judge)
+    except ValueError:  # too few battles that people voted on
+        return None
 
 
 async def _told(read: Callable[[], Updates], locale: str, place: Any) -> Updates:

@@ -12,6 +12,7 @@ from arena.web.pages.judge_runs import Judged
 from evaluators.judge import JudgePlan, JudgeSummary
 from evaluators.judge.stored import KnownJudge
 from results.agreement import Share
+from results.calibration import Calibration
 from results.judge_agreement import JudgeAgreement
 
 REASONS = ("few", "fine", "order", "unparsed", "no_winner")
@@ -61,6 +62,12 @@ def agreement_html(locale: str, found: Sequence[JudgeAgreement]) -> str:
         "judge_agreement.html", locale, found=found, share=share, table=whole.with_people.table if whole else (),
         sentence=sentence(locale, whole) if whole else "",
     )  # fmt: skip
+
+
+def calibration_html(locale: str, told: Calibration | None) -> str:
+    """What a judge's probabilities are worth against votes; None where too few battles have both."""
+    better = "" if told is None else "better" if told.raw.value < told.base else "worse"
+    return render("judge_calibration.html", locale, told=told, share=share, better=better)
 
 
 def share(value: Share | None, digits: int = 2) -> str:

@@ -14,6 +14,8 @@ from evaluators.suites.scorers.numeric import number
 from evaluators.suites.scorers.text import Ignoring, normalised, plain
 
 _COMPARED = Ignoring(spaces=True)
+_KEY = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*:\s*')
+_NEXT = re.compile(r"\s*[,}]")
 
 
 def json_values(text: str) -> Iterator[Any]:
@@ -35,6 +37,26 @@ def json_values(text: str) -> Iterator[Any]:
 def json_object(text: str) -> dict[str, Any] | None:
     """The first JSON object of a text."""
     return next((value for value in json_values(text) if isinstance(value, dict)), None)
+
+
+def begun_object(text: str) -> dict[str, Any] | None:
+    """The first JSON object of a text that broke off before its end (a model that never stops): the fields that are
+    complete. Of a key that stands several times the first value counts; None where there is none."""
+    start = re.search(r"\{\s*(?=\")", text)
+    if start is None:
+        return None
+    decoder, found, at = json.JSONDecoder(), dict[str, Any](), start.end()
+    while field := _KEY.match(text, at):
+        try:
+            value, at = decoder.raw_decode(text, field.end())
+        except ValueError:
+            break
+        following = _NEXT.match(text, at)
+        if following is None:
+            break  # the value itself may be cut off, as a number is
+        found.setdefault(field[1], value)
+        at = following.end()
+    return found or None
 
 
 def same_value(read: Any, target: Any) -> bool:
@@ -78,10 +100,12 @@ class Extracted(Fields):
 
 def json_fields(answer: Answer, case: Case) -> Scored:
     """`field_f1` over the fields (a field that should be blank counts when it is given a value), `exact` where all
-    are right, `valid_json` where the answer holds a JSON object."""
+    are right, `valid_json` where the answer holds a JSON object. Of an object that broke off its complete fields
+    count for `field_f1` alone."""
     read = json_object(answer.text)
     target = case.fields.target
-    given = read or {}
+    begun = None if read is not None else begun_object(answer.text)
+    given = read or begun or {}
     wrong = sorted(
         key for key in target.keys() | given.keys() if not same_value(given.get(key), target.get(key))
     )
@@ -96,7 +120,7 @@ def json_fields(answer: Answer, case: Case) -> Scored:
             "exact": float(read is not None and not wrong),
             "valid_json": float(read is not None),
         },
-        {"read": read, "wrong": wrong},
+        {"read": read if begun is None else begun, "wrong": wrong},
     )
 
 

@@ -97,6 +97,45 @@ def test_a_limit_takes_languages_in_turn(tmp_path: Path) -> None:
     assert len(chosen_items(loaded, RunOptions(languages=("ko",)))) == 5
 
 
+def test_a_limit_takes_difficulties_in_turn_as_well(tmp_path: Path) -> None:
+    tags = ["easy"] * 4 + ["hard"] * 4 + ["medium"] * 4
+    items = [
+        {**of, "id": f"{of['id']}-{n}", "tags": ["long", tag]}
+        for of in (FRANCE, KOREA)
+        for n, tag in enumerate(tags)
+    ]
+    loaded = load_suite(suite(tmp_path / "capitals", CAPITALS, *items))
+    taken = chosen_items(loaded, RunOptions(limit=6))
+    assert {(item.language, item.difficulty) for item in taken} == {
+        (language, level) for language in ("en", "ko") for level in ("easy", "medium", "hard")
+    }
+
+
+def test_examples_are_turns_before_the_question(tmp_path: Path) -> None:
+    definition = (
+        "suite: kinds\nscorer: label\nlabel_sets: {place: [city, country], food: [fruit, bread]}\n"
+        "prompt: '{{ input }}? One of: {{ labels | join(\", \") }}'\n"
+        "examples:\n  en:\n    - {category: place, input: Rome, answer: city}\n"
+        "    - {category: food, input: pear, answer: fruit}\n    - {input: oat loaf, answer: bread}\n"
+    )
+    item = {"id": "1", "language": "en", "category": "place", "input": "Peru", "target": "country"}
+    korean = {"id": "2", "language": "ko", "category": "place", "input": "페루", "target": "country"}
+    loaded = load_suite(suite(tmp_path / "kinds", definition, item, korean))
+    english, other = (loaded.request(each).ask.conversation for each in loaded.items)
+    assert english is not None
+    assert other is not None
+    assert [(message.role, message.content) for message in english.messages] == [
+        ("user", "Rome? One of: city, country"),
+        ("assistant", "city"),
+        ("user", "oat loaf? One of: city, country"),
+        ("assistant", "bread"),
+        ("user", "Peru? One of: city, country"),
+    ]
+    assert len(other.messages) == 1
+    with pytest.raises(SuiteError, match="needs an answer"):
+        load_suite(suite(tmp_path / "bad", CAPITALS + "examples: {en: [{input: x}]}\n", FRANCE))
+
+
 def test_choices_are_scored_and_not_generated(tmp_path: Path) -> None:
     definition = "suite: capitals\nscorer: choice\n"
     item = {"id": "1", "input": "Capital of France?", "choices": ["Paris", "Rome"], "target": 0}

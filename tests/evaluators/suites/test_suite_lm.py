@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from arena.engines.base import EngineRejected, Generation, GenerationRequest, Sampling, Score, ScoreRequest
 from arena.engines.local_model import load
@@ -34,8 +35,6 @@ CAPITALS = [
     ("Japan", ["Seoul on the Han", "Tokyo on the bay", "Beijing in the plain", "Hanoi in the delta"], 1),
     ("대한민국", ["부산 앞바다", "대전 한가운데", "한강 옆의 서울", "제주 섬"], 2),
     ("Egypt", ["Lagos", "Nairobi", "Tunis", "Cairo on the Nile"], 3),
-    ("Italy", ["Rome", "Milan", "Naples by the sea", "Turin"], 0),
-    ("Spain", ["Lisbon", "Madrid on the plateau", "Porto", "Seville"], 1),
 ]
 
 
@@ -56,7 +55,7 @@ def tasks(folder: Path) -> list[LmTask]:
     generated = {
         **common, "task": "capitals_text", "output_type": "generate_until",
         "doc_to_text": "What is the capital of {{country}}?", "doc_to_target": "{{choices[right]}}",
-        "generation_kwargs": {"until": ["\n"], "max_gen_toks": 12, "do_sample": False},
+        "generation_kwargs": {"until": ["\n"], "max_gen_toks": 8, "do_sample": False},
         "metric_list": [{"metric": "exact_match"}],
     }  # fmt: skip
     return [LmTask("capitals", choice, "c"), LmTask("capitals_text", generated, "t")]
@@ -102,6 +101,7 @@ def test_the_same_numbers_as_hflm_and_nothing_asked_twice(
 ) -> None:
     from lm_eval.models.huggingface import HFLM
 
+    torch.set_num_threads(1)  # two threads on a busy machine wait for each other
     engine = CountingEngine(engine_pool.get(smollm2_spec))
     chosen, options = Chosen(tasks=tasks(tmp_path)), RunOptions(dtype="float32")
     settings = LmOptions(chat_template=True)
@@ -115,8 +115,9 @@ def test_the_same_numbers_as_hflm_and_nothing_asked_twice(
         assert (engine.asked, again.made) == (asked, 0)
         # lm-eval's own cache would now give this model the other one's answers.
         other = contestant(store, smollm2_spec, "d2")
-        third = asyncio.run(bench(store, engines(engine), [other], chosen, options, lm_options=settings))
-        assert third.made == asked
+        one = options.model_copy(update={"limit": 1})
+        third = asyncio.run(bench(store, engines(engine), [other], chosen, one, lm_options=settings))
+        assert third.made == engine.asked - asked == 2
         found = {
             (row["suite"], row["metric"]): row["value"]
             for row in suite_results(store, outcome.run.id).to_pylist()
