@@ -46,12 +46,12 @@ class Served:
 
     def client(self, token: str | None = None) -> openai.OpenAI:
         return openai.OpenAI(
-            base_url=f"{self.url}/v1", api_key=token or self.token, timeout=60, max_retries=0
+            base_url=f"{self.url}/v1", api_key=token or self.token, timeout=120, max_retries=0
         )
 
     def http(self) -> httpx.Client:
         headers = {"authorization": f"Bearer {self.token}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=120, trust_env=False)
 
     def new_token(self, name: str, scope: Scope = "api") -> str:
         record, text = issue(name, scope)
@@ -112,14 +112,14 @@ def served(tmp_path_factory: pytest.TempPathFactory, entries: str) -> Iterator[S
     data_dir = tmp_path_factory.mktemp("served")
     embedded.prepare(data_dir)
     (data_dir / "arena.toml").write_text(
-        f"embedded = false\n[api]\nmax_body_bytes = 200000\nanswer_timeout = 60\nmax_choices = 4\n"
+        f"embedded = false\n[api]\nmax_body_bytes = 200000\nanswer_timeout = 120\nmax_choices = 4\n"
         # In float32 an answer does not depend on what shares its batch.
         '[engines]\ndtype = "float32"\n'
         f'[[models]]\nname = "smollm2"\nsource = "embedded:{embedded.NAME}"\nlicence = "Apache-2.0"\n'
         f"[models.sampling]\ntemperature = 0.0\nmax_tokens = 24\n{entries}",
         encoding="utf-8",
     )
-    running = _start(data_dir, 120)
+    running = _start(data_dir, 240)
     try:
         running.token, running.operator = running.new_token("시험"), running.new_token("ops", "operator")
         yield running
@@ -134,7 +134,7 @@ def start(tmp_path: Path, entries: str) -> Iterator[Callable[[str], Served]]:
 
     def run(settings: str) -> Served:
         (tmp_path / "arena.toml").write_text(f"embedded = false\n{settings}\n{entries}", encoding="utf-8")
-        started.append(_start(tmp_path, 120))
+        started.append(_start(tmp_path, 240))
         return started[-1]
 
     yield run

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NoReturn
 
 import platformdirs
 import pytest
+
+from arena.engines.base import GenerationRequest, ScoreRequest
+from arena.engines.pool import EnginePool
+from arena.roster import Contestant
+from evaluators.suites.answering import Answered, answered, ask_of
+from evaluators.suites.lm_tasks import LmOptions, LmTask, evaluate
+from evaluators.suites.plan import RunOptions
 
 pytestmark = pytest.mark.model
 
@@ -48,25 +57,10 @@ try {
 }
 console.log(JSON.stringify(told));
 """
-TASK = """
-task: capitals
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: {file}
-test_split: test
-output_type: generate_until
-doc_to_text: "{{{{question}}}}"
-doc_to_target: "{{{{answer}}}}"
-generation_kwargs:
-  until: ["\\n\\n"]
-  do_sample: false
-  max_gen_toks: 12
-metric_list:
-  - metric: exact_match
-    aggregation: mean
-    higher_is_better: true
-"""
+CAPITALS = [
+    ("France", ["London on the Thames", "Paris", "Berlin"], 1),
+    ("대한민국", ["부산 앞바다", "한강 옆의 서울.", "제주"], 1),
+]
 
 
 def _missing(reason: str) -> NoReturn:
@@ -100,7 +94,7 @@ def test_the_official_sdk_for_node(served: Any, node_folder: Path) -> None:
     try:
         command = ["node", script.name, f"{served.url}/v1", served.token]
         done = subprocess.run(
-            command, cwd=node_folder, capture_output=True, text=True, timeout=100, check=False
+            command, cwd=node_folder, capture_output=True, text=True, timeout=200, check=False
         )
     finally:
         script.unlink()
@@ -118,32 +112,90 @@ def test_the_official_sdk_for_node(served: Any, node_folder: Path) -> None:
     assert told["broken"] == "broken_answer"
 
 
-def test_lm_eval_unchanged(served: Any, tmp_path: Path) -> None:
-    questions = [
-        {"question": "What is the capital of France?", "answer": "The capital of France is Paris."},
-        {"question": "대한민국의 수도는 어디인가요?", "answer": "서울"},
-    ]
-    file = tmp_path / "capitals.jsonl"
-    file.write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in questions))
-    (tmp_path / "capitals.yaml").write_text(TASK.format(file=file))
-    command = [
-        sys.executable, "-m", "lm_eval", "run", "--model", "local-chat-completions", "--model_args",
-        f"base_url={served.url}/v1/chat/completions,model=smollm2,num_concurrent=2,max_retries=1",
-        "--tasks", "capitals", "--include_path", str(tmp_path), "--apply_chat_template", "--output_path",
-        str(tmp_path / "out"), "--log_samples",
-    ]  # fmt: skip
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "OPENAI_API_KEY": served.token, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
+def _task(folder: Path, kind: str, **fields: Any) -> LmTask:
+    data = folder / "capitals.jsonl"
+    rows = [{"country": country, "choices": choices, "right": right} for country, choices, right in CAPITALS]
+    data.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    config = {
+        "task": "capitals", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(data)}},
+        "test_split": "test", "output_type": kind, **fields,
+    }  # fmt: skip
+    return LmTask("capitals", config, "c")
+
+
+@pytest.fixture
+def lm_key(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lm-eval's clients take the token from the environment."""
+    monkeypatch.setenv("OPENAI_API_KEY", served.token)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.mark.usefixtures("lm_key")
+def test_lm_eval_generates_over_chat(served: Any, tmp_path: Path) -> None:
+    from lm_eval.models.openai_completions import LocalChatCompletion
+
+    task = _task(
+        tmp_path, "generate_until", doc_to_text="What is the capital of {{country}}?",
+        doc_to_target="The capital of France is Paris.", metric_list=[{"metric": "exact_match"}],
+        generation_kwargs={"until": ["\n\n"], "do_sample": False, "max_gen_toks": 12},
+    )  # fmt: skip
+    lm = LocalChatCompletion(
+        base_url=f"{served.url}/v1/chat/completions", model="smollm2", num_concurrent=2, max_retries=1
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (results,) = (tmp_path / "out").rglob("results_*.json")
-    assert json.loads(results.read_text())["results"]["capitals"]["exact_match,none"] == 0.5
-    (samples,) = (tmp_path / "out").rglob("samples_capitals_*.jsonl")
-    answers = [json.loads(line)["filtered_resps"][0] for line in samples.read_text().split("\n") if line]
+    found = evaluate(lm, task, RunOptions(), LmOptions(chat_template=True))
+    assert found["results"]["capitals"]["exact_match,none"] == 0.5
+    answers = [row["filtered_resps"][0] for row in found["samples"]["capitals"]]
     assert "The capital of France is Paris." in answers
+
+
+@pytest.mark.usefixtures("lm_key")
+def test_lm_eval_scores_choices_over_the_api_as_our_own_lm_does(
+    served: Any,
+    beside: tuple[Contestant, EnginePool],
+    smollm2_dir: Path,
+    tmp_path: Path,
+) -> None:
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+    from evaluators.suites.lm import EngineLM
+
+    contestant, pool = beside
+    engine = pool.get(contestant.spec)
+
+    async def all_answers(requests: Sequence[GenerationRequest | ScoreRequest]) -> list[Answered]:
+        asks = [ask_of(contestant, request) for request in requests]
+        async with aclosing(answered(contestant, engine, asks, {})) as stream:
+            found = {place: each async for place, each in stream}
+        return [found[place] for place in range(len(asks))]
+
+    by_ids, by_text = (
+        LocalCompletionsAPI(
+            base_url=f"{served.url}/v1/completions", model="smollm2", tokenizer=str(smollm2_dir),
+            tokenizer_backend="huggingface", tokenized_requests=ids, num_concurrent=4, max_retries=1,
+        )
+        for ids in (True, False)
+    )  # fmt: skip
+    ours = EngineLM("ours", lambda requests: asyncio.run(all_answers(requests)))
+    task = _task(
+        tmp_path, "multiple_choice", doc_to_text="The capital of {{country}} is", doc_to_choice="choices",
+        doc_to_target="right", metric_list=[{"metric": "acc"}, {"metric": "acc_norm"}],
+    )  # fmt: skip
+    options = RunOptions()
+    found = [evaluate(lm, task, options, LmOptions(chat_template=False)) for lm in (ours, by_ids, by_text)]
+    scores = [
+        [
+            [(float(value), greedy) for ((value, greedy),) in row["resps"]]
+            for row in each["samples"]["capitals"]
+        ]
+        for each in found
+    ]
+    for expected, *rows in zip(*scores, strict=True):
+        for row in rows:
+            assert [value for value, _ in row] == pytest.approx([value for value, _ in expected], abs=1e-3)
+            assert [greedy for _, greedy in row] == [greedy for _, greedy in expected]
+    # " Paris" is the model's first choice, and 서울 is of tokens that are parts of letters.
+    assert scores[0][0][1][1]
+    for metric in ("acc,none", "acc_norm,none"):
+        values = [float(each["results"]["capitals"][metric]) for each in found]
+        assert values == [values[0]] * 3
+        assert values[0] > 0

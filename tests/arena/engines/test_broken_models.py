@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from arena.engines.base import (
     EngineUnavailable,
     Finished,
     GenerationRequest,
-    Prompted,
     Sampling,
-    TextDelta,
 )
 from arena.engines.local import LocalEngine
+from arena.engines.local_answers import Answers
+from arena.engines.local_model import LoadedModel, load
 from arena.engines.pool import EnginePool
+from arena.engines.protocol import Delta, Ended, FromWorker, Start, Started, WorkerConfig
 from arena.engines.sources import weights_digest
 from arena.engines.spec import ModelSpec
 from prompt_formats.conversation import Conversation
@@ -65,85 +68,89 @@ async def answer(engine: LocalEngine, request: GenerationRequest = ASKED) -> str
     raise AssertionError("no result")
 
 
+def loading(folder: Path) -> LoadedModel:
+    """What a worker process does with a folder, in this one: it has the libraries imported already."""
+    torch.set_num_threads(1)  # two threads on a busy machine wait for each other
+    return load(WorkerConfig(path=folder, device="cpu", dtype="float32"), lambda stage: None)
+
+
+def replies(folder: Path, **fields: Any) -> list[FromWorker]:
+    """What a worker on this folder replies to a question."""
+    sent: list[FromWorker] = []
+    answers = Answers(loading(folder), {}, sent.append)
+    asked = {"conversation": ASKED.conversation, "sampling": ASKED.sampling, **fields}
+    answers.start(Start(id=1, seed=0, **asked))
+    while answers.busy:
+        answers.step()
+    return sent
+
+
 async def test_a_missing_shard_is_told_and_leaves_other_models_alone(
-    broken: Path, engine_pool: EnginePool, smollm2_spec: ModelSpec
+    broken: Path, tiny: Path, tmp_path: Path
 ) -> None:
+    pool = EnginePool(tmp_path / "data", dtype="float32")
+    good = engine(pool, tiny)
+    before = await answer(good)
+    pid = good.worker.pid
     missing = sorted(broken.glob("*.safetensors"))[0]
     missing.unlink()
-    failing = engine(engine_pool, broken)
+    failing = engine(pool, broken)
     with pytest.raises(EngineUnavailable, match=missing.name):
         await answer(failing)
     assert failing.state.phase == "failed"
     assert missing.name in failing.state.detail
-    good = engine_pool.get(smollm2_spec)
-    assert isinstance(good, LocalEngine)
-    assert await answer(good) == "The capital of France is Paris."
+    assert await answer(good) == before
+    assert good.worker.pid == pid
+    await pool.close()
 
 
-async def test_a_damaged_shard_and_a_damaged_config_are_told(broken: Path, engine_pool: EnginePool) -> None:
+def test_a_damaged_shard_and_a_damaged_config_are_told(broken: Path) -> None:
     shard = sorted(broken.glob("*.safetensors"))[0]
     shard.write_bytes(shard.read_bytes()[:1000])
-    with pytest.raises(EngineUnavailable, match="cannot be loaded"):
-        await answer(engine(engine_pool, broken))
+    with pytest.raises(Exception, match=r"safetensor|incomplete|header|size"):
+        loading(broken)
     (broken / "config.json").write_text("{")
-    second = ModelSpec(name="second", source=str(broken), context_length=100)
-    found = engine_pool.get(second)
-    with pytest.raises(EngineUnavailable, match=r"config\.json|JSON"):
-        await answer(found)  # type: ignore[arg-type]
+    with pytest.raises(Exception, match=r"config\.json|JSON"):
+        loading(broken)
 
 
-async def test_a_folder_without_a_chat_template_is_plain_text_with_a_warning(
-    broken: Path, engine_pool: EnginePool
-) -> None:
+def test_a_folder_without_a_chat_template_is_plain_text_with_a_warning(broken: Path) -> None:
     (broken / "chat_template.jinja").unlink()
-    without = engine(engine_pool, broken)
-    async for chunk in without.stream(ASKED):
-        if isinstance(chunk, Prompted):
-            assert chunk.prompt_log["format"] == "plain"
-            assert "no prompt format is known" in chunk.prompt_log["warning"]
-            assert chunk.rendered_prompt == "What is the capital of France?"
-            break
-    else:
-        raise AssertionError("the stream told no prompt")
-    assert await answer(without, ASKED.model_copy(update={"conversation": None, "text": "The capital"}))
-    await without.close()
+    started, *_, ended = replies(broken)
+    assert isinstance(started, Started)
+    assert started.log["format"] == "plain"
+    assert "no prompt format is known" in started.log["warning"]
+    assert started.rendered_prompt == "What is the capital of France?"
+    assert isinstance(ended, Ended)
+    *_, ended = replies(broken, conversation=None, text="The capital")
+    assert isinstance(ended, Ended)
 
 
-async def test_thinking_that_the_prompt_opened_is_kept_apart(broken: Path, engine_pool: EnginePool) -> None:
+def test_thinking_that_the_prompt_opened_is_kept_apart(broken: Path) -> None:
     """A random model never closes its thinking: everything it says is thinking, and nothing an answer."""
     template = (broken / "chat_template.jinja").read_text()
     assistant = "<|im_start|>assistant\n"
     assert assistant in template
     (broken / "chat_template.jinja").write_text(template.replace(assistant, assistant + "<think>\n"))
-    thinker = engine(engine_pool, broken)
-    shown = ""
-    async for chunk in thinker.stream(ASKED.model_copy(update={"sampling": Sampling(max_tokens=8)})):
-        if isinstance(chunk, TextDelta):
-            assert chunk.text == ""
-            shown += chunk.thinking
-        if isinstance(chunk, Finished):
-            assert chunk.generation.rendered_prompt is not None
-            assert chunk.generation.rendered_prompt.endswith("<think>\n")
-            assert chunk.generation.text == ""
-            assert chunk.generation.thinking == shown != ""
-    await thinker.close()
+    started, *said, ended = replies(broken, sampling=Sampling(max_tokens=8))
+    assert isinstance(started, Started)
+    assert started.rendered_prompt.endswith("<think>\n")
+    deltas = [each for each in said if isinstance(each, Delta)]
+    assert "".join(each.thinking for each in deltas)
+    assert not any(each.text for each in deltas)
+    assert isinstance(ended, Ended)
 
 
-async def test_stops_are_the_union_of_generation_config_and_tokenizer(
-    broken: Path, engine_pool: EnginePool
-) -> None:
+def test_stops_are_the_union_of_generation_config_and_tokenizer(broken: Path) -> None:
     path = broken / "generation_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": [0, 7]}))
-    several = engine(engine_pool, broken)
-    async for chunk in several.stream(ASKED):
-        if isinstance(chunk, Finished):
-            log = chunk.generation.prompt_log
-    assert len(log["stop_tokens"]) == 3
-    assert {"<|endoftext|>", "<|im_end|>"} < set(log["stop_tokens"])
-    await several.close()
+    started, *_ = replies(broken)
+    assert isinstance(started, Started)
+    assert len(started.log["stop_tokens"]) == 3
+    assert {"<|endoftext|>", "<|im_end|>"} < set(started.log["stop_tokens"])
 
 
-async def test_code_that_comes_with_a_model_is_never_run(broken: Path, engine_pool: EnginePool) -> None:
+def test_code_that_comes_with_a_model_is_never_run(broken: Path) -> None:
     config = json.loads((broken / "config.json").read_text())
     config |= {
         "model_type": "evil",
@@ -153,8 +160,8 @@ async def test_code_that_comes_with_a_model_is_never_run(broken: Path, engine_po
     (broken / "evil.py").write_text(
         f"open({str(broken / 'ran')!r}, 'w')\nclass Config: pass\nclass Model: pass\n"
     )
-    with pytest.raises(EngineUnavailable):
-        await answer(engine(engine_pool, broken))
+    with pytest.raises(Exception, match=r"trust_remote_code|evil"):
+        loading(broken)
     assert not (broken / "ran").exists()
 
 
