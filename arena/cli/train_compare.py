@@ -198,6 +198,7 @@ def _tell(rows: Sequence[Row]) -> None:
         "forgotten",
         box=None,
     )
+    table.columns[0].overflow = "fold"  # what tells the variants apart must not be cut
     for row in rows:
         before, after = row.before.get("loss"), row.quality.get("loss")
         lost = ", ".join(

@@ -14,6 +14,7 @@ import psutil
 import torch
 from transformers import TrainerCallback
 
+from arena.engines.memory import in_words
 from trainers.methods._loading import CannotTrain
 from trainers.methods._processes import any_of, leads, together
 
@@ -115,8 +116,8 @@ class Watcher(TrainerCallback):  # type: ignore[misc]  # transformers is not fol
         free = shutil.disk_usage(self._folder).free
         if free < 2 * self._checkpoint_bytes:
             raise CannotTrain(
-                f"only {free / 2**30:.1f} GiB of disk are left, and a checkpoint takes "
-                f"{self._checkpoint_bytes / 2**30:.2f} GiB: make room and resume, or lower checkpoints_kept",
+                f"only {in_words(free)} of disk are left, and a checkpoint takes "
+                f"{in_words(self._checkpoint_bytes)}: make room and resume, or lower checkpoints_kept",
                 "disk_full",
             )
 
