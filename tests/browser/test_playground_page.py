@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -31,7 +32,7 @@ def arena(
     scripted = "".join(
         f'[[models]]\nname = "{name}"\nkind = "openai"\nsource = "{mode}"\nbase_url = "{scripted_server}/v1"\n{more}\n'
         for name, mode, more in (
-            ("chat", "korean", ""),
+            ("chat", "korean:playground", ""),
             ("slow", "slow:playground", ""),
             ("broken", "error-inside", ""),
             ("text", "thinks:qwen3-8b", 'endpoint = "completions"'),
@@ -139,6 +140,48 @@ def test_settings_prefill_and_a_second_turn(page: Page, arena: Arena) -> None:
     page.locator("#send").click()
     expect(page.locator("#playground-error")).to_contain_text("Temperature: a number from 0 to 5")
     expect(page.locator("#prompt textarea")).to_have_value("x")
+
+
+EVERYTHING = {
+    "temperature": 0.7, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "repetition_penalty": 1.1, "max_tokens": 6, "seed": 7,
+}  # fmt: skip
+
+
+def test_every_parameter_reaches_an_endpoint(page: Page, arena: Arena, scripted_server: str) -> None:
+    settings = {name: str(value) for name, value in EVERYTHING.items()}
+    visit(
+        page,
+        arena,
+        "chat",
+        system="짧게",
+        stop="끝\n\\n\\n",
+        window="last_rounds",
+        window_size="1",
+        **settings,
+    )
+    ask(page, "첫째")
+    ask(page, "둘째")
+    body = httpx.get(f"{scripted_server}/seen/korean:playground", trust_env=False).json()["body"]
+    assert {name: body[name] for name in EVERYTHING} == EVERYTHING
+    assert body["stop"] == ["끝", "\n\n"]
+    assert "logprobs" not in body
+    assert [message["content"] for message in body["messages"]] == ["짧게", "둘째"]
+    expect(page.locator("#seen .facts")).to_contain_text("첫째")
+    page.locator("#settings button").first.click()
+    page.locator("#probabilities input").check()
+    ask(page, "셋째")
+    body = httpx.get(f"{scripted_server}/seen/korean:playground", trust_env=False).json()["body"]
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 5)
+
+
+@pytest.mark.model
+def test_every_parameter_reaches_a_local_engine(page: Page, arena: Arena) -> None:
+    settings = {name: str(value) for name, value in EVERYTHING.items()}
+    visit(page, arena, system="Be brief.", stop="끝", prefill="The capital is", **settings)
+    ask(page, QUESTION)
+    used = page.locator("#playground-figures code")
+    expect(used).to_have_text(", ".join(f"{name} {value:g}" for name, value in EVERYTHING.items()))
+    expect(page.locator("#seen .facts")).to_contain_text('"끝"')
 
 
 def test_a_chat_endpoint_is_told_as_unseen_and_refuses_a_prefill(page: Page, arena: Arena) -> None:
