@@ -39,7 +39,8 @@ def form_page(
     title, label, button = (html.escape(each) for each in (title, label, button))
     page = (
         f'<!doctype html><html lang="{locale}"><meta charset="utf-8"><title>Palaestra</title>'
-        '<meta name="viewport" content="width=device-width"><style>:root{color-scheme:light dark}body{font:1rem system-ui;margin:15vh auto;'
+        '<meta name="viewport" content="width=device-width"><style>'
+        ":root{color-scheme:light dark}body{font:1rem system-ui;margin:15vh auto;"
         "max-width:24rem;padding:0 1rem}input,button{font:inherit;padding:.5rem}"
         "form{margin:1rem 0}</style>"
         f'<main><h1>{title}</h1><form method="post" action="{action}"><label>{label} '

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +23,9 @@ NAMES = ("한빛-7B", "누리-3B", "Orca Mini", '<img src=x onerror="window.hack
 
 
 def votes(folder: Path, n: int, seed: int, source: str) -> Path:
-    """Votes in which the first of `NAMES` is best and the last worst; answers differ in length."""
+    """Votes of the last 400 hours in which the first of `NAMES` is best and the last worst; answers differ in
+    length."""
+    begin = time.time() - 400 * 3600
     rng = np.random.default_rng(seed)
     file = folder / f"{source}.jsonl"
     with file.open("w", encoding="utf-8") as out:
@@ -32,7 +35,7 @@ def votes(folder: Path, n: int, seed: int, source: str) -> Path:
             gap = 0.6 * (b - a) + (words[0] - words[1]) / sum(words)
             won = "tie" if rng.random() < 0.2 else "ab"[bool(rng.random() > 1 / (1 + np.exp(-gap)))]
             row = {
-                "id": k, "model_a": NAMES[a], "model_b": NAMES[b], "winner": won, "timestamp": 1767225600 + k * 3600,
+                "id": k, "model_a": NAMES[a], "model_b": NAMES[b], "winner": won, "timestamp": begin + k * 3600,
                 "language": ("ko", "en")[k % 2], "prompt": f"질문 {k % 20} <script>window.hacked=1</script>",
             }  # fmt: skip
             for side, count in zip("ab", words, strict=True):
@@ -116,6 +119,20 @@ def test_over_time_and_people_beside_judges(page: Page, voted_arena: Arena) -> N
     expect(page.locator(".lb p.note")).to_contain_text("people and judges disagree")
 
 
+def test_what_changed_since_another_time(page: Page, voted_arena: Arena) -> None:
+    page.goto(f"{voted_arena.url}leaderboard?view=changes&since=1")
+    expect(page.locator(".board tbody tr")).to_have_count(4)
+    expect(page.locator("#filter-since input")).to_have_value("yesterday")
+    expect(page.locator(".lb p.note")).to_contain_text("400 now")
+    choose(page, "filter-since", "a year ago")
+    expect(page).to_have_url(re.compile("view=changes&since=365$"))
+    expect(page.locator("#board")).to_contain_text("Fewer than two models were rated before")
+    choose(page, "filter-method", "Elo (online)")
+    expect(page.locator("#board")).to_contain_text("plain Bradley-Terry alone")
+    view(page, "Ratings")
+    expect(page.locator("#filter-since")).to_be_hidden()
+
+
 def test_a_mistaken_address_gives_the_plain_board(page: Page, voted_arena: Arena) -> None:
     page.goto(f"{voted_arena.url}leaderboard?view=x&method=best&source=%00&ties=1&language=zz&a=none&style=2")
     expect(page.locator(".board tbody tr")).to_have_count(4)
@@ -144,7 +161,7 @@ def test_every_view_fits_a_korean_phone_and_fetches_nothing_elsewhere(
     page.on("pageerror", lambda error: problems.append(str(error)))
     for name, words in {
         "board": "A 자리의 이점", "pairs": "칸은 행의 모델이", "duel": "이길 확률은", "time": "점마다 그 시각",
-        "judges": "같은 평균으로",
+        "changes": "같은 평균에 놓고", "judges": "같은 평균으로",
     }.items():  # fmt: skip
         page.goto(f"{voted_arena.url}leaderboard?view={name}")
         expect(page.locator("#board")).to_contain_text(words)

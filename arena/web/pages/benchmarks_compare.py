@@ -90,7 +90,7 @@ def lay_out_comparison(context: PageContext) -> Choices:
         second = gr.Dropdown([], label=i18n("benchmarks.second"), elem_id="second", min_width=240)
     compared = gr.HTML(elem_id="comparison")
     with gr.Column(visible=False, elem_id="samples-box") as box:
-        gr.Markdown(f"### {i18n('benchmarks.samples.title')}")
+        gr.Markdown(f"## {i18n('benchmarks.samples.title')}")
         with gr.Row():
             suite = gr.Dropdown([], label=i18n("benchmarks.suite"), elem_id="samples-suite", min_width=200)
             show = gr.Dropdown(

@@ -90,7 +90,7 @@ def lay_out_suites(context: PageContext, chooser: gr.Dropdown) -> SuiteParts:
     """The list and the form; an added suite joins the choices of `chooser`."""
     shown = gr.HTML(elem_id="suite-list")
     with gr.Column(visible=False, elem_id="add-suite") as form:
-        gr.Markdown(f"### {i18n('benchmarks.upload')}")
+        gr.Markdown(f"## {i18n('benchmarks.upload')}")
         gr.Markdown(i18n("benchmarks.upload.intro"))
         with gr.Row():
             file = gr.File(

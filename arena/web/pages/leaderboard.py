@@ -10,7 +10,7 @@ import gradio as gr
 
 from arena.web._frame import Page, PageContext, static_text
 from arena.web._i18n import i18n, locale_of, text
-from arena.web.pages.leaderboard_views import PATH, VIEWS, Shown, view_html
+from arena.web.pages.leaderboard_views import PATH, SINCE, VIEWS, Shown, view_html
 from results.leaderboard import BoardQuery, Rated, known_values, rate
 from results.ratings import Unidentified
 from results.store import Store, StoreError
@@ -44,29 +44,32 @@ def build(context: PageContext) -> None:
     with gr.Row(visible=False, elem_id="duel") as duel:
         first = gr.Dropdown([], label=i18n("leaderboard.first"), elem_id="first", min_width=160)
         second = gr.Dropdown([], label=i18n("leaderboard.second"), elem_id="second", min_width=160)
+    since = _choice("since", SINCE, visible=False)
     board = gr.HTML(elem_id="board")
     with gr.Row(elem_id="below"):
         refresh = gr.Button(i18n("leaderboard.refresh"), size="sm", elem_id="refresh", min_width=120, scale=0)
         link = gr.HTML(padding=False)
 
-    controls: list[Any] = [view, method, source, category, language, ties, style, first, second]
-    names = ("view", "method", "source", "category", "language", "ties", "style", "a", "b")
+    controls: list[Any] = [view, method, source, category, language, ties, style, first, second, since]
+    names = ("view", "method", "source", "category", "language", "ties", "style", "a", "b", "since")
 
     def updates(found: dict[str, Any], locale: str) -> dict[Any, Any]:
         """The page for what was asked; read in a thread, as the store may take its time."""
+        hidden = {part: gr.update(visible=False) for part in (duel, since)}
         try:
             chosen, rated = _read(context.store, found)
             shown = _shown(context, found, chosen, rated)
             page = view_html(context.store, rated, shown, locale)
         except Unidentified:
-            return {board: _alert(text(locale, "leaderboard.unidentified")), duel: gr.update(visible=False)}
+            return {board: _alert(text(locale, "leaderboard.unidentified")), **hidden}
         except StoreError:
-            return {board: _alert(text(locale, "error.store")), duel: gr.update(visible=False)}
+            return {board: _alert(text(locale, "error.store")), **hidden}
         models = [row.model for row in rated.board.models]
         address = shown.link()
         return {
             board: page,
             duel: gr.update(visible=shown.view == "duel"),
+            since: gr.update(visible=shown.view == "changes"),
             first: gr.update(choices=models, value=shown.first),
             second: gr.update(choices=models, value=shown.second),
             link: _share(address, text(locale, "leaderboard.share")),
@@ -76,11 +79,12 @@ def build(context: PageContext) -> None:
 
     async def show(
         chosen_view: str, chosen_method: str, chosen_source: str, chosen_category: str, chosen_language: str,
-        chosen_ties: str, chosen_style: bool, a: str | None, b: str | None, request: gr.Request,
+        chosen_ties: str, chosen_style: bool, a: str | None, b: str | None, chosen_since: str,
+        request: gr.Request,
     ) -> dict[Any, Any]:  # fmt: skip
         given = (
             chosen_view, chosen_method, chosen_source, chosen_category, chosen_language, chosen_ties,
-            chosen_style, a, b,
+            chosen_style, a, b, chosen_since,
         )  # fmt: skip
         return await asyncio.to_thread(updates, dict(zip(names, given, strict=True)), locale_of(request))
 
@@ -92,7 +96,7 @@ def build(context: PageContext) -> None:
         except StoreError:
             return {board: _alert(text(locale, "error.store"))}
         choices: dict[str, tuple[str, ...]] = {
-            "view": VIEWS, "method": METHODS, "source": SOURCES, "ties": TIES, **known,
+            "view": VIEWS, "method": METHODS, "source": SOURCES, "ties": TIES, "since": SINCE, **known,
         }  # fmt: skip
         found = {
             name: value
@@ -126,10 +130,10 @@ def build(context: PageContext) -> None:
     changed.then(None, None, None, js=_ADDRESS, api_visibility="private")
 
 
-def _choice(name: str, values: tuple[str, ...]) -> gr.Dropdown:
+def _choice(name: str, values: tuple[str, ...], *, visible: bool = True) -> gr.Dropdown:
     return gr.Dropdown(
         list(values), value=values[0], label=i18n(f"leaderboard.{name}"), elem_id=f"filter-{name}", min_width=140,
-        filterable=False,
+        filterable=False, visible=visible,
     )  # fmt: skip
 
 
@@ -176,7 +180,8 @@ def _shown(context: PageContext, found: dict[str, Any], view: str, rated: Rated)
     others = [model for model in models if model != first]
     second = found.get("b") if found.get("b") in others else next(iter(others), None)
     chosen = next((known for known in VIEWS if known == view), VIEWS[0])
-    return Shown(chosen, rated.query, first, second, _is_private(context))
+    since = next((days for days in SINCE if days == found.get("since")), SINCE[0])
+    return Shown(chosen, rated.query, first, second, _is_private(context), since)
 
 
 def _is_private(context: PageContext) -> bool:

@@ -1,4 +1,5 @@
-// Keys 1-4 vote; the language link names the other language; the status is read aloud by screen readers.
+// Keys 1-4 vote; the pages' links are a landmark; the language link names the other language; the status is read
+// aloud by screen readers.
 (() => {
   const typing = (element) => element.closest("input, textarea, select, [contenteditable='true']");
   document.addEventListener("keydown", (event) => {
@@ -29,6 +30,14 @@
     if (status && !status.hasAttribute("role")) {
       status.setAttribute("role", "status");
       status.setAttribute("aria-live", "polite");
+    }
+    const pages = document.querySelector("#pages");
+    const here = pages?.querySelector("a[aria-current]");
+    if (here && !pages.hasAttribute("role")) {
+      pages.setAttribute("role", "navigation");
+      pages.setAttribute("aria-label", document.documentElement.lang === "ko" ? "페이지" : "Pages");
+      // On a phone the row may be wider than the screen.
+      pages.scrollLeft = here.offsetLeft - (pages.clientWidth - here.offsetWidth) / 2;
     }
   };
   new MutationObserver(mark).observe(document, { childList: true, subtree: true });
