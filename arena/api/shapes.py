@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arena.engines.base import Generation, TextDelta, TokenLogprob
+from arena.engines.text_stream import aligned
 from arena.roster import Contestant
 
 REPLACED = "�"
@@ -151,24 +152,10 @@ def _alternatives(told: TokenLogprob) -> dict[str, float]:
 
 def _offsets(tokens: Sequence[str], text: str | None, offset: int) -> list[int]:
     """Where each token's text begins in `text`, or, where they do not make it, as if they stood one after another."""
-    if text is not None:
-        found, at = [], 0
-        for place, token in enumerate(tokens):
-            if REPLACED in token:  # it begins where the character does, which goes on to the next whole token
-                found.append(at)
-                after = next((each for each in tokens[place + 1 :] if each and REPLACED not in each), None)
-                if place + 1 < len(tokens) and REPLACED not in tokens[place + 1]:
-                    at = text.find(after, at + 1) if after is not None else len(text)
-            elif text.startswith(token, at):
-                found.append(at)
-                at += len(token)
-            else:
-                break
-            if at < 0:
-                break
-        if len(found) == len(tokens):
-            return [offset + each for each in found]
-    found = []
+    pieces = aligned(tokens, text) if text is not None else None
+    if pieces is not None:
+        return [offset + each.begin for each in pieces for _ in range(each.first, each.last)]
+    found: list[int] = []
     for token in tokens:
         found.append(offset)
         offset += len(token)

@@ -214,7 +214,7 @@ def test_stop_regenerate_and_an_error_as_text(page: Page, arena: Arena) -> None:
     expect(page.locator("#status")).to_contain_text("complete")
     assert page.locator("#chat-playground .user").count() == before
     choose(page, "broken")
-    ask(page, "again", says="No answer came")
+    ask(page, "again", says="broke off")
     expect(page.locator("#playground-error")).to_contain_text("GPU on fire")
     expect(page.locator("#send")).to_be_visible()
     page.locator("#clear").click()

@@ -225,7 +225,7 @@ class _Playground:
             parts.stop: gr.update(visible=busy, interactive=True),
             parts.again: gr.update(interactive=bool(turns) and not busy),
             parts.clear: gr.update(interactive=not busy),
-            parts.status: text(locale, f"playground.{answer.status}" if turns else "playground.idle"),
+            parts.status: text(locale, _status(turns)),
             parts.error: gr.update(value="", visible=False),
             parts.figures: "" if not answer.over else figures(answer, locale),
         }
@@ -276,10 +276,18 @@ def _messages(turns: Sequence[Turn], locale: str) -> list[dict[str, Any]]:
     return messages
 
 
+def _status(turns: Sequence[Turn]) -> str:
+    if not turns:
+        return "playground.idle"
+    last = turns[-1]
+    # What was said before an answer broke off stands there.
+    return "side.failed.broken" if last.status == "failed" and last.text else f"playground.{last.status}"
+
+
 def _note(turn: Turn) -> str | None:
     match turn.status:
         case "failed":
-            return "playground.failed"
+            return "side.failed.broken" if turn.text else "playground.failed"
         case "stopped":
             return "side.stopped"
         case "waiting":

@@ -59,7 +59,8 @@ def lay_out_settings() -> tuple[list[Any], gr.Button, gr.HTML]:
                 found[name] = gr.Number(
                     None, label=i18n(f"playground.{name}"), placeholder=i18n("playground.default"),
                     minimum=None, precision=0 if whole else None, step=1 if whole else 0.05,
-                    info=f"{low:g} – {high:g}" if name != "seed" else None, elem_id=f"set-{name}", min_width=150,
+                    info=f"{low:g} – {high:,.0f}" if whole else f"{low:g} – {high:g}",
+                    elem_id=f"set-{name}", min_width=150,
                 )  # fmt: skip
         with gr.Row():
             found["window"] = gr.Dropdown(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arena.engines.base import Prompted, Token, TokenLogprob
+from arena.engines.text_stream import aligned
 from arena.web._i18n import text
 from arena.web.pages.playground_answer import Answer
 
@@ -18,7 +19,6 @@ MOST_SHOWN = 1500
 """Tokens shown of a prompt or an answer: more would slow the browser; the middle is left out."""
 STEPS = (0.9, 0.5, 0.2, 0.05)
 """Probabilities that divide the colours, from sure to surprising."""
-PARTIAL = "\ufffd"
 FOLDERS = re.compile(r"(?:[A-Za-z]:)?[/\\][^\s()]*[/\\]")
 """Where a file lies is nothing for a page: its name is."""
 
@@ -61,25 +61,10 @@ class Piece:
 def pieces(texts: Sequence[str], whole: str) -> list[Piece]:
     """Tokens joined where only together they are characters. `whole` is the text of all of them; where it is not
     theirs after all, each stands for itself."""
-    found: list[Piece] = []
-    at = 0
-    place = 0
-    while place < len(texts):
-        end = place + 1
-        if PARTIAL not in texts[place]:
-            words = texts[place]
-            if not whole.startswith(words, at):
-                return [Piece(each, (number,)) for number, each in enumerate(texts)]
-            at += len(words)
-        else:
-            while end < len(texts) and PARTIAL in texts[end]:
-                end += 1
-            stop = whole.find(texts[end], at + 1) if end < len(texts) else len(whole)
-            words = whole[at : stop if stop >= 0 else len(whole)]
-            at += len(words)
-        found.append(Piece(words, tuple(range(place, end))))
-        place = end
-    return found
+    found = aligned(texts, whole)
+    if found is None:
+        return [Piece(each, (number,)) for number, each in enumerate(texts)]
+    return [Piece(whole[each.begin : each.end], tuple(range(each.first, each.last))) for each in found]
 
 
 def prompt_html(prompted: Prompted | None, locale: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.engines.text_stream import REPLACEMENT, TextDecoder
+from arena.engines.text_stream import REPLACEMENT, TextDecoder, aligned
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=REPLACEMENT), max_size=30)
 
@@ -58,3 +58,42 @@ def test_korean_and_emoji_survive_the_real_tokenizer(smollm2_dir: Path) -> None:
         assert "".join(pieces) + decoder.finish() == text
 
     check()
+
+
+def cut(text: str, lengths: list[int]) -> list[str]:
+    """A text's bytes in tokens of these lengths, as each is decoded alone."""
+    data, found = text.encode(), []
+    while data:
+        length = lengths[len(found) % len(lengths)]
+        found.append(data[:length].decode("utf-8", errors="replace"))
+        data = data[length:]
+    return found
+
+
+@settings(max_examples=300)
+@given(TEXT, st.lists(st.integers(1, 6), min_size=1, max_size=5))
+def test_tokens_are_laid_on_their_text_without_gaps(text: str, lengths: list[int]) -> None:
+    texts = cut(text, lengths)
+    found = aligned(texts, text)
+    if found is None:  # a fit that looked right at first: then every token stands for itself
+        return
+    assert [place for each in found for place in range(each.first, each.last)] == list(range(len(texts)))
+    assert "".join(text[each.begin : each.end] for each in found) == text
+    for each in found:
+        if each.last == each.first + 1 and REPLACEMENT not in texts[each.first]:
+            assert text[each.begin : each.end] == texts[each.first]
+
+
+@pytest.mark.parametrize("lengths", [[1], [2], [4], [1, 2, 4], [5, 3]])
+def test_korean_among_blanks_is_laid_on_its_text(lengths: list[int]) -> None:
+    text = "user\n둘째 질문 길게 길게 길게 <|im_end|>\n세 번째?"
+    found = aligned(cut(text, lengths), text)
+    assert found is not None
+    assert "".join(text[each.begin : each.end] for each in found) == text
+    assert aligned(cut(text, lengths), text.replace("길", "긴긴긴")) is None
+
+
+def test_a_character_that_is_cut_off_ends_the_last_piece() -> None:
+    found = aligned(["서", REPLACEMENT], "서")
+    assert found is not None
+    assert [(each.begin, each.end) for each in found] == [(0, 1), (1, 1)]
