@@ -16,7 +16,7 @@ from evaluators.contamination.passages import never_texts, passages
 from evaluators.suites.catalogue import all_suites
 from evaluators.suites.definition import Suite
 from results.store import Store
-from results.store.contamination import flagged_rows
+from results.store.contamination import flagged_rows, known_checks
 from results.store.datasets import DatasetKind
 from trainers.datasets import Row, read_rows
 from trainers.datasets.files import row_digests
@@ -26,6 +26,7 @@ log = logging.getLogger("trainers")
 
 REASON = "overlaps an item of a test suite"
 _KEPT = "contamination.json"
+_TASKS = "lm:"
 
 
 class Contamination(BaseModel):
@@ -84,6 +85,13 @@ def contamination_of(
         total=data.row_count,
         progress=progress,
     )
+    # Tasks of lm-eval are read on request alone (`arena data check`); what such checks found counts here.
+    asked = {
+        check.suite: check
+        for check in known_checks(store, data.digest).values()
+        if check.suite.startswith(_TASKS) and check.method == "ngram"
+    }
+    checks |= asked
     found = Contamination(
         rows=flagged_rows(store, [check.id for check in checks.values()]),
         checks=tuple(str(check.id) for check in checks.values()),

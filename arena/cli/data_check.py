@@ -39,7 +39,15 @@ def check(
         str | None, typer.Argument(help="NAME (its newest version) or NAME@NUMBER; not needed with --model.")
     ] = None,
     suite: Annotated[
-        list[str] | None, typer.Option(help="A suite, its folder or YAML (default: all); may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="A suite, its folder or YAML, or an lm-eval task (lm:NAME); may be repeated (default: all suites, and "
+            "the lm-eval tasks that were run)."
+        ),
+    ] = None,
+    datasets: Annotated[
+        Path | None,
+        typer.Option(envvar="ARENA_DATASETS", help="Folder of mirrored data sets of lm-eval's tasks."),
     ] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="Probe this model for items that it knows; may be repeated.")
@@ -75,11 +83,11 @@ def check(
         raise BadInput("name a dataset (see `arena data list`), or a --model to probe")
     told: dict[str, Any] = {}
     with open_models(data) as store, _errors():
-        suites = _suites(data, suite)
+        suites, tasks = _suites(store, data, suite, datasets, with_tasks=dataset is not None)
         if dataset is not None:
             told |= _dataset(
-                store, data, dataset, suites, duplicates=duplicates, embed=embed_rows if embeddings else None,
-                threshold=threshold,
+                store, data, dataset, [*suites, *tasks], duplicates=duplicates,
+                embed=embed_rows if embeddings else None, threshold=threshold,
             )  # fmt: skip
         if model:
             from arena.cli._data_probes import probe_models
@@ -129,15 +137,30 @@ def _errors() -> Iterator[None]:
         raise WorkFailed(str(error)) from None
 
 
-def _suites(data: Path, words: list[str] | None) -> list[Suite]:
-    from evaluators.suites.catalogue import all_suites, find_suite
+def _suites(
+    store: Store, data: Path, words: list[str] | None, mirror: Path | None, *, with_tasks: bool
+) -> tuple[list[Suite], list[Suite]]:
+    """Our suites, and the tasks of lm-eval, that were named; else all, and the tasks that were run. A task that was run
+    and cannot be read here is told with the reason."""
+    from evaluators.contamination.lm_items import task_suites, tasks_run
+    from evaluators.suites.catalogue import all_suites
+    from evaluators.suites.errors import SuiteError
+    from evaluators.suites.session import choose
 
     if words:
-        return [find_suite(word, data) for word in dict.fromkeys(words)]
+        chosen = choose(list(dict.fromkeys(words)), data, mirror)
+        return chosen.suites, [each for task in chosen.tasks for each in task_suites(task)]
     suites, broken = all_suites(data)
+    tasks: list[Suite] = []
+    for word in tasks_run(store) if with_tasks else ():
+        try:
+            (task,) = choose([word], data, mirror).tasks
+            tasks += task_suites(task)
+        except SuiteError as error:
+            broken[word] = str(error)
     for name, why in broken.items():
         console.print(f"[yellow]{escape(name)} cannot be checked:[/] {escape(why)}", highlight=False)
-    return suites
+    return suites, tasks
 
 
 def _dataset(

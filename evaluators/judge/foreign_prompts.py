@@ -66,6 +66,14 @@ def alpaca_prompts(path: Path, text: str) -> PromptSet:
             f"{path}: expected one user message with {{instruction}}, {{output_1}} and {{output_2}} (AlpacaEval's), "
             "or a .yaml or .jsonl file of judge prompts"
         )
+    together = min(users[0].count(f"{{{field}}}") for field in ("instruction", "output_1", "output_2"))
+    if together > 1:
+        raise BadJudgePrompts(
+            f"{path}: this prompt shows {together} pairs at once (AlpacaEval's batch_size). Palaestra asks for one "
+            "pair at a time, so that a verdict does not depend on its neighbours and can be asked for again by itself. "
+            "Use the prompt of the same set for one pair (AlpacaEval names them ..._b1_... instead of "
+            f"..._b{together}_...), or leave one example in a copy of the file"
+        )
     verdicts = _from_config(path) or _from_text(path, users[0])
     return PromptSet(
         name=f"alpaca-eval-{path.parent.name or path.stem}",

@@ -9,7 +9,7 @@ import asyncio
 import re
 from typing import Any
 
-from arena.engines.base import Engine, EngineError, GenerationRequest, Sampling
+from arena.engines.base import Engine, GenerationRequest, Sampling
 from evaluators.suites.scorers import Grade
 from prompt_formats import Conversation
 
@@ -29,7 +29,8 @@ _PROMPTS = {
 
 
 def engine_grade(engine: Engine, loop: asyncio.AbstractEventLoop) -> Grade:
-    """A judge for suites, on an engine whose requests run in `loop`. It is called from other threads."""
+    """A judge for suites, on an engine whose requests run in `loop`. It is called from other threads, and raises
+    EngineError where the judge cannot be asked."""
 
     def grade(item: dict[str, Any], answer: str) -> tuple[float | None, dict[str, Any]]:
         return asyncio.run_coroutine_threadsafe(_grade(engine, item, answer), loop).result()
@@ -52,10 +53,7 @@ async def _grade(engine: Engine, item: dict[str, Any], answer: str) -> tuple[flo
         request = GenerationRequest(
             conversation=conversation, sampling=Sampling(temperature=0, max_tokens=512)
         )
-        try:
-            (reply,) = await engine.generate([request])
-        except EngineError as error:
-            return None, {"replies": replies, "error": str(error)}
+        (reply,) = await engine.generate([request])
         replies.append(reply.text)
         found = _GRADE.findall(reply.text)
         if found and 1 <= float(found[-1]) <= 10:

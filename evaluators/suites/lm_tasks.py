@@ -87,6 +87,11 @@ def find_task(word: str, data_dir: Path | None = None, mirror: Path | None = Non
     raise SuiteError(f"there is no suite and no lm-eval task '{name}': see `arena bench list`")
 
 
+def task_manager(task: LmTask) -> Any:
+    """lm-eval's `TaskManager` that knows a task."""
+    return _manager(task.include, defaults=task.defaults)
+
+
 def mirrored(config: Mapping[str, Any], mirror: Path) -> dict[str, Any]:
     """The configuration of a task with its data set taken from a folder instead of the hub.
 
@@ -182,7 +187,7 @@ def evaluate(lm: Any, task: LmTask, options: RunOptions, lm_options: LmOptions) 
         found = simple_evaluate(
             model=lm,
             tasks=[task.spec],
-            task_manager=_manager(task.include, defaults=task.defaults),
+            task_manager=task_manager(task),
             num_fewshot=lm_options.few_shot,
             limit=options.limit,
             bootstrap_iters=0,

@@ -132,7 +132,8 @@ async def run_suites(
         StoreError: the store cannot be written.
     """
     check_run(suites, options, judge)
-    plan = plan_of(contestants, suites, tasks or {}, options)
+    # In threads, here and below: rendering thousands of prompts takes seconds, in which a server would answer nobody.
+    plan = await asyncio.to_thread(plan_of, contestants, suites, tasks or {}, options)
     with _alone(store.data_dir, plan.hash):
         record = SuiteRunRecord(id=new_id(), name=options.name, plan=plan.as_json(), plan_hash=plan.hash)
         run = await asyncio.to_thread(begin_run, store, record)
@@ -168,7 +169,12 @@ async def _run(
 ) -> None:
     run, progress = outcome.run, outcome.progress
     done = await asyncio.to_thread(known_samples, store, run.id)
-    works = {each.version.label: list(_works(each, run.id, suites, options)) for each in contestants}
+    works = {
+        each.version.label: await asyncio.to_thread(
+            lambda of: list(_works(of, run.id, suites, options)), each
+        )
+        for each in contestants
+    }
     progress.total = sum(len(each) for each in works.values())
     for contestant in contestants:
         label = progress.model = contestant.version.label
@@ -341,7 +347,12 @@ class _Recorder:
             choices=result.answer.choices or (),
             finish_reason=result.answer.finish_reason,
         )
-        scored = suite.score(work.request, answer, allow_code=self._options.allow_code, judge=self._judge)
+        try:
+            scored = suite.score(work.request, answer, allow_code=self._options.allow_code, judge=self._judge)
+        except EngineError as error:
+            # The answer is there; only its judge could not be asked. It is tried again, and is no grade until then.
+            log.warning("%s, item %s: the judge: %s: %s", suite.name, item.id, error.kind, error)
+            return sample.model_copy(update={"error_kind": f"judge_{error.kind}", "error": str(error)})
         return sample.model_copy(
             update={
                 "metrics": scored.metrics,

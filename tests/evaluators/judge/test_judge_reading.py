@@ -272,6 +272,15 @@ def test_alpaca_evals_prompts_load_as_they_are(tmp_path: Path) -> None:
     assert read_pair(patterns, "Output (a)\nOutput (b)").status == "unparsed"
 
 
+def test_alpaca_evals_prompts_for_several_pairs_are_refused_with_a_way_out(tmp_path: Path) -> None:
+    pair = "## Instruction: {instruction}\nOutput (a): {output_1}\nOutput (b): {output_2}\n"
+    with pytest.raises(
+        BadJudgePrompts, match=r"shows 5 pairs at once.*\.\.\._b1_\.\.\. instead of \.\.\._b5_"
+    ):
+        alpaca(tmp_path, pair * 5)
+    assert alpaca(tmp_path, pair).mode == "pairwise"
+
+
 # Published with the data: inconsistent pairs of all that could be read, and the mean of the grades that could be.
 PUBLISHED = {"en": (951, 1200, 7.81, 960), "ko": (539, 1196, 6.60, 915)}
 

@@ -14,6 +14,16 @@ from hypothesis import strategies as st
 from results.ids import named_id, new_id
 from results.records import ImportRecord, TurnRecord, VoteRecord, VoterRecord, now
 from results.store import BadWrite, Forgotten, Store
+from results.store.judging import (
+    JudgeCall,
+    JudgeProfile,
+    JudgeRun,
+    Outcome,
+    begin_judge_run,
+    finish_judge_run,
+    record_calls,
+    record_outcomes,
+)
 
 SECRET = "제 이름은 김비밀이고 부산에 삽니다"
 
@@ -107,6 +117,43 @@ def test_a_battle_that_others_judged_loses_its_texts_only(arena: Any) -> None:
     left = store.battle(battle)
     assert left is not None
     assert (left.battle.prompt, left.turns, left.generations) == (None, (), ())
+    assert store.check() == []
+
+
+def quoting_judge(store: Store, battle: UUID, judged: bool) -> None:
+    """A judge whose reply quotes what it was shown; with `judged` it also came to a verdict."""
+    profile = JudgeProfile(name="심판", version_key=None, mode="pairwise", prompts="own", digest="d")
+    run = JudgeRun(id=new_id(), config={})
+    begin_judge_run(store, profile, run)
+    call = JudgeCall(
+        id=new_id(), cache_key="k", battle_id=battle, turn=1, first="a", first_label="A",
+        reading="parsed" if judged else "unparsed", verdict="a" if judged else None,
+        reply=f"The user says: {SECRET}", logprobs=[(SECRET, -0.1)],
+    )  # fmt: skip
+    record_calls(store, profile.name, [call])
+    outcome = Outcome(
+        battle_id=battle, status="verdict" if judged else "unparsed", verdict="a" if judged else None
+    )
+    record_outcomes(store, profile.name, run.id, [outcome])
+    finish_judge_run(store, run.id, "done")
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_what_judges_replied_about_a_battle_goes_with_it(arena: Any, judged: bool) -> None:
+    store, voter, other = arena.store, another_voter(arena), another_voter(arena)
+    battle, kept = begun(arena, voter, SECRET), begun(arena, other, "안녕")
+    for each in (battle, kept):
+        quoting_judge(store, each, judged)
+    assert any(mention.startswith("judge_calls") for mention in mentions(store, SECRET))
+    gone = store.forget_voter(voter)
+    # A judgment keeps who met whom, and nothing that was said.
+    assert (gone.battles, gone.emptied_battles) == ((0, 1) if judged else (1, 0))
+    assert [mention for mention in mentions(store, SECRET) if str(kept) not in mention] == []
+    assert mentions(store, voter) == []
+    calls = store.query("SELECT battle_id::VARCHAR AS battle FROM judge_calls").to_pylist()
+    assert calls == [{"battle": str(kept)}]
+    outcomes = store.query("SELECT count(*) AS n FROM judge_outcomes").to_pylist()
+    assert outcomes == [{"n": 2 if judged else 1}]
     assert store.check() == []
 
 
