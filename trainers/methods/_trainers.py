@@ -64,9 +64,16 @@ def make_trainer(parts: Parts) -> Trainer:
         "distill": _distill,
     }
     try:
-        return make[parts.plan.recipe.objective](parts)
+        trainer = make[parts.plan.recipe.objective](parts)
     except ValueError as error:
         raise CannotTrain(f"{parts.plan.recipe.objective}: {error}") from error
+    if parts.plan.recipe.method == "qlora":
+        # trl rounds what is trained above 4-bit weights to bfloat16: small steps would be lost in it, and heads that
+        # rate would not fit the float32 below them.
+        for parameter in parts.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    return trainer
 
 
 class _PreparedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # trl has no types

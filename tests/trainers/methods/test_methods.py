@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from arena.engines.spec import ModelSpec
@@ -125,6 +126,8 @@ def test_qlora_trains_through_4_bit_weights_after_an_evaluation(plan_for: Plan, 
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
     result = run(plan, tmp_path / "job")
     assert result["trained_parameters"] == lora_size(4)
+    saved = load_file(Path(result["artifact"]) / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
 
 
 def test_tool_tokens_train_new_rows_alone(plan_for: Plan, tmp_path: Path, tiny_model: Path) -> None:
@@ -154,13 +157,18 @@ def test_classifiers_learn_labels(plan_for: Plan, method: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("objective", "kind", "start"),
-    [("dpo", "preference", math.log(2)), ("kto", "kto", 0.5), ("reward", "preference", None)],
+    ("objective", "kind", "start", "method"),
+    [
+        ("dpo", "preference", math.log(2), "lora"),
+        ("kto", "kto", 0.5, "lora"),
+        ("reward", "preference", None, "lora"),
+        ("reward", "preference", None, "qlora"),
+    ],
 )
 def test_preferences_start_at_their_known_loss(
-    plan_for: Plan, objective: str, kind: str, start: float | None, tmp_path: Path
+    plan_for: Plan, objective: str, kind: str, start: float | None, method: str, tmp_path: Path
 ) -> None:
-    result = run(plan_for(kind, objective=objective, lora={"rank": 4}), tmp_path / "job")
+    result = run(plan_for(kind, objective=objective, method=method, lora={"rank": 4}), tmp_path / "job")
     measured = result["held_out_before"]["loss"]
     if start is None:
         assert measured == pytest.approx(math.log(2), abs=0.15)
