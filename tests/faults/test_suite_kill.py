@@ -18,7 +18,8 @@ from results.store.suites import suite_samples
 
 pytestmark = [pytest.mark.faults, pytest.mark.model]
 
-ITEMS = 10
+ITEMS = 30
+"""More than are answered at once: when the first are stored, the last have not begun."""
 
 
 def words(data: Path, suite: Path) -> list[str]:
@@ -38,7 +39,7 @@ def test_kill_9_in_the_middle_of_a_bench_run(smollm2_dir: Path, tmp_path: Path) 
     folder = tmp_path / "counting"
     folder.mkdir()
     (folder / "counting.yaml").write_text(
-        "suite: counting\nscorer: numeric\ngeneration: {max_tokens: 24}\nprompt: 'Count to {{ input }}.'\n",
+        "suite: counting\nscorer: numeric\ngeneration: {max_tokens: 12}\nprompt: 'Count to {{ input }}.'\n",
         encoding="utf-8",
     )
     rows = [json.dumps({"id": str(n), "input": str(n + 2), "target": str(n + 2)}) for n in range(ITEMS)]

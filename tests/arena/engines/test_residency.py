@@ -226,7 +226,7 @@ async def test_a_real_model_goes_on_while_others_load_and_crash(
     engine_pool: EnginePool, smollm2_spec: ModelSpec, smollm2_dir: Path, tmp_path: Path
 ) -> None:
     tiny = ModelSpec(name="tiny", source=str(save_tiny_llama(tmp_path / "tiny", smollm2_dir)))
-    asked = GenerationRequest(text="Once upon a time", sampling=Sampling(temperature=0, max_tokens=40))
+    asked = GenerationRequest(text="Once upon a time", sampling=Sampling(temperature=0, max_tokens=24))
     alone = await text(engine_pool, smollm2_spec, asked)
     found = []
     loading: asyncio.Task[object] | None = None
@@ -234,7 +234,7 @@ async def test_a_real_model_goes_on_while_others_load_and_crash(
         async for chunk in chunks:
             found.append(chunk)
             loading = loading or asyncio.create_task(engine_pool.load(tiny))
-            if len(found) == 20:
+            if len(found) == 12:
                 await loading
                 assert not await engine_pool.unload(smollm2_spec)
                 os.kill(engine_pool.get(tiny).worker.pid or 0, signal.SIGKILL)  # type: ignore[union-attr]
