@@ -1,6 +1,6 @@
 """What tests/long/test_training_methods.py trains: every method with every objective that fits it, and what each should
-change. ARENA_METHODS_ON=small takes the small model for all of it but the trainings with a reward model: minutes instead
-of half an hour of two cores.
+change. ARENA_METHODS_ON=small takes the small model for all of it but the trainings with a reward model: minutes
+instead of half an hour of two cores.
 """
 
 from __future__ import annotations
