@@ -242,7 +242,7 @@ def _from_counts(store: Store, query: BoardQuery, excluded: dict[str, int]) -> S
 
 
 def _any_mirrored(store: Store) -> bool:
-    return store.query("SELECT 1 FROM votes WHERE mirrored LIMIT 1").num_rows > 0
+    return bool(store.query("SELECT 1 FROM votes WHERE mirrored LIMIT 1").num_rows)
 
 
 def _as_shown(

@@ -43,7 +43,8 @@ def rateability(counts: PairCounts) -> Rateability:
     n = counts.models
     scored = (counts.wins + counts.ties) > 0
     if strongly_connected(scored):
-        return Rateability(np.arange(n), ("rated",) * n, np.zeros(n, np.int64))
+        all_rated: list[Status] = ["rated"] * n
+        return Rateability(np.arange(n), tuple(all_rated), np.zeros(n, np.int64))
 
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components

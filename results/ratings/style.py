@@ -217,7 +217,8 @@ class _Rows:
     def _matrix(self, sums: _Sums) -> Floats:
         """Sum of h z z^T over rows, z being the row's full design vector; shape (n + k, n + k)."""
         n, k = self.models, self.covariates
-        between = np.bincount(self.i * n + self.j, sums.pairs, n * n).reshape(n, n)
+        met = self.i * n + self.j
+        between = np.asarray(np.bincount(met, sums.pairs, n * n), dtype=np.float64).reshape(n, n)
         matrix = np.zeros((n + k, n + k))
         matrix[:n, :n] = laplacian(between + between.T)
         for column in range(k):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import queue
 import threading
 import time
@@ -27,7 +29,7 @@ from results.store._opening import (
     refuse_orphaned_log,
     sync_folder,
 )
-from results.store._transaction import Transaction, one
+from results.store._transaction import Transaction
 from results.store.errors import BadWrite, StoreBusy, StoreClosed, StoreError, StoreUnknownOutcome
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _FATAL = (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException)
 
 
+# Writes that take a transaction of their own are long: others that come so many seconds later go before them.
+_STEPS_BACK = 0.25
+
+
 @dataclass
 class _Job(Generic[T]):
     """One write that waits for its turn. `alone`: it gets a transaction of its own."""
@@ -46,6 +52,34 @@ class _Job(Generic[T]):
     run: Callable[[Transaction], T]
     alone: bool
     answer: Future[T] = field(default_factory=Future)
+
+
+class _Waiting:
+    """The writes that wait, by when they are due; None stands for the end and comes last."""
+
+    def __init__(self) -> None:
+        self._queue: queue.PriorityQueue[tuple[float, int, _Job[Any] | None]] = queue.PriorityQueue()
+        self._numbers = itertools.count()
+
+    def put(self, job: _Job[Any] | None) -> None:
+        due = math.inf if job is None else time.monotonic() + _STEPS_BACK * job.alone
+        self._queue.put((due, next(self._numbers), job))
+
+    def get(self, timeout: float | None = None) -> _Job[Any] | None:
+        """Raises queue.Empty after `timeout` seconds."""
+        return self._queue.get(timeout=timeout)[2]
+
+    def more(self, most: int) -> Iterator[_Job[Any]]:
+        """What can go into one transaction with a write taken before; the rest stays where it was."""
+        for _ in range(most):
+            try:
+                entry = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if entry[2] is None or entry[2].alone:
+                self._queue.put(entry)
+                return
+            yield entry[2]
 
 
 @dataclass(frozen=True)
@@ -72,7 +106,8 @@ class Database:
         self._readers: set[duckdb.DuckDBPyConnection] = set()
         self._problem = "it is being opened"
         self._migration: Migrated | None = None
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._jobs = _Waiting()
+        self._others_at = -math.inf
         self._closing = threading.Event()
         self._gate = threading.Lock()
         self._writer = self._open(create=True)
@@ -103,6 +138,8 @@ class Database:
             if self._closing.is_set():
                 job.answer.set_exception(StoreClosed("the store is closing"))
             else:
+                if not alone:
+                    self._others_at = time.monotonic()
                 self._jobs.put(job)
         return job.answer
 
@@ -166,11 +203,10 @@ class Database:
                 self._create()
             connection = connect(self._path, self._backups, self._settings)
             self._migrate(connection)
-            newest = one(
-                connection.execute(
-                    "SELECT greatest((SELECT max(seq) FROM votes), (SELECT max(seq) FROM judgments), 0)"
-                ).fetchone()
-            )
+            # All rows: a result that is not read to its end keeps its snapshot, and DuckDB then never checkpoints.
+            (newest,) = connection.execute(
+                "SELECT greatest((SELECT max(seq) FROM votes), (SELECT max(seq) FROM judgments), 0)"
+            ).fetchall()
             writer = connection.cursor()
         except BaseException as error:
             if connection is not None:
@@ -180,7 +216,7 @@ class Database:
             raise
         with self._lock:
             self._connection = connection
-        return Transaction(writer, next_seq=int(newest) + 1)
+        return Transaction(writer, next_seq=int(newest[0]) + 1)
 
     def _create(self) -> None:
         """A new database appears in one step: a process that dies on the way leaves none."""
@@ -220,24 +256,11 @@ class Database:
             self._connection = None
 
     def _work(self) -> None:
-        held: _Job[Any] | None = None
         while True:
-            first = held or self._jobs.get()
-            held = None
+            first = self._jobs.get()
             if first is None:
                 return
-            batch = [first]
-            while not first.alone and len(batch) < _BATCH:
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None or job.alone:
-                    held = job
-                    if job is None:
-                        self._jobs.put(None)
-                    break
-                batch.append(job)
+            batch = [first, *(() if first.alone else self._jobs.more(_BATCH - 1))]
             batch = [job for job in batch if job.answer.set_running_or_notify_cancel()]
             try:
                 if batch:
@@ -253,6 +276,7 @@ class Database:
         writer = self._writer
         try:
             writer.start()
+            writer.others_at = self._others_at
             answers = [self._run(job, writer) for job in batch]
         except _FATAL as error:
             raise _Broken(self._lost(error)) from error

@@ -3,19 +3,24 @@ become visible all at once when the import is finished."""
 
 from __future__ import annotations
 
+import time
 from uuid import UUID
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from results.records import ImportOutcome, ImportRecord, Record, StoredImport, now
 from results.store._operations import Nothing, Operation
 from results.store._transaction import Transaction, one
-from results.store.cells import cell_sql
+from results.store.cells import VERDICTS, cell_sql
 from results.store.errors import BadWrite, KnownRows
 
-# Rows that one transaction stages or removes: what a vote may have to wait for.
+# Rows that one transaction stages at first, or removes: what a vote may have to wait for.
 CHUNK_ROWS = 2_500
+# Seconds after which somebody who wrote is thought to have gone.
+_LATELY = 2.0
 
 IMPORT_SCHEMA = pa.schema(
     [
@@ -52,7 +57,7 @@ _VOTES = """
                        changed_at, import_id)
     SELECT id::UUID, battle_id::UUID, voter_id::UUID, verdict, version_a, version_b, category, language, {cell}, seq,
            time, time, ?::UUID
-    FROM {staged} ORDER BY seq
+    FROM {staged} {order}
 """
 _JUDGMENTS = """
     INSERT INTO judgments (id, battle_id, judge_key, verdict, version_a, version_b, category, language, seq,
@@ -76,10 +81,10 @@ _ITEMS = """
 _BATTLES = """
     INSERT INTO battles (id, item_id, version_a, version_b, mode, state, category, language, conversation_a,
                          conversation_b, import_id, created_at)
-    SELECT DISTINCT ON (battle_id)
+    SELECT {distinct}
            battle_id::UUID, sha256(prompt)[:32]::UUID, version_a, version_b, 'import', 'done', category,
            language, conversation_a, conversation_b, ?::UUID, time
-    FROM staged_rows ORDER BY seq
+    FROM staged_rows {order}
 """
 _COUNTS = """
     INSERT INTO pair_counts
@@ -97,6 +102,12 @@ class Chunk(Record):
     import_id: UUID
     number: int
     fresh: bool = False
+
+
+class Staged(Record):
+    """A chunk is stored. `busy`: others have been writing meanwhile, or shortly before."""
+
+    busy: bool
 
 
 class ImportId(Record):
@@ -129,56 +140,67 @@ def _stored(tx: Transaction, import_id: UUID) -> StoredImport | None:
     return found[0] if found else None
 
 
-def _stage(tx: Transaction, chunk: Chunk, rows: pa.Table) -> None:
+def _stage(tx: Transaction, chunk: Chunk, rows: pa.Table) -> Staged:
     row = tx.row(
         "SELECT state, chunks, source, coalesce(judge, '') FROM imports WHERE id = ?", chunk.import_id
     )
     if row is None or row[0] != "running":
         raise BadWrite(f"the import {chunk.import_id} is not running: start it again")
     done, source, judge = row[1:]
+    busy = time.monotonic() - tx.others_at < _LATELY
     if chunk.number < done:
-        return
+        return Staged(busy=busy)
     if chunk.number > done:
         raise BadWrite(f"chunk {chunk.number} of the import {chunk.import_id} came before chunk {done}")
     first = tx.take_seq(rows.num_rows)
     rows = rows.append_column("seq", pa.array(range(first, first + rows.num_rows), pa.int64()))
     with tx.table("staged_rows", rows):
-        _check(tx)
+        _check(tx, rows)
         judged = source == "judge"
         try:
-            added = _stage_judgments(tx, chunk, judge) if judged else _stage_votes(tx, chunk)
-            _stage_battles(tx, chunk)
+            added = _stage_judgments(tx, chunk, judge) if judged else _stage_votes(tx, chunk, rows)
+            _stage_battles(tx, chunk, rows)
         except duckdb.ConstraintException as error:
             raise KnownRows(f"chunk {chunk.number} of the import is not fresh: {error}") from error
+        except duckdb.ConversionException as error:
+            raise BadWrite(_no_uuid(rows) or str(error)) from error
     tx.write(
         "UPDATE imports SET chunks = chunks + 1, added = added + ?, known = known + ? WHERE id = ?",
         added, rows.num_rows - added, chunk.import_id,
     )  # fmt: skip
+    return Staged(busy=busy)
 
 
-def _check(tx: Transaction) -> None:
-    unknown = tx.row(
-        "SELECT v FROM (SELECT version_a AS v FROM staged_rows UNION SELECT version_b FROM staged_rows) "
-        "WHERE v NOT IN (SELECT version_key FROM model_versions)"
-    )
-    if unknown is not None:
+def _check(tx: Transaction, rows: pa.Table) -> None:
+    known = {key for (key,) in tx.rows("SELECT version_key FROM model_versions")}
+    named = np.unique(np.concatenate([rows["version_a"].to_numpy(), rows["version_b"].to_numpy()]))
+    unknown = [key for key in named.tolist() if key not in known]
+    if unknown:
         raise BadWrite(f"there is no model version {unknown[0]}: write it first (upsert_model_versions)")
-    bad = tx.row("SELECT verdict FROM staged_rows WHERE verdict NOT IN ('a', 'b', 'tie', 'both_bad')")
-    if bad is not None:
-        raise BadWrite(f"{bad[0]!r} is no verdict: a, b, tie or both_bad")
-    ids = tx.row(
-        """
-        SELECT wrong FROM (SELECT unnest([id, battle_id, voter_id]) AS wrong FROM staged_rows)
-        WHERE wrong IS NOT NULL AND TRY_CAST(wrong AS UUID) IS NULL
-        """
+    bad = set(pc.unique(rows["verdict"]).to_pylist()) - set(VERDICTS)
+    if bad:
+        raise BadWrite(f"{bad.pop()!r} is no verdict: a, b, tie or both_bad")
+
+
+def _no_uuid(rows: pa.Table) -> str | None:
+    """What is wrong with the first id that is none."""
+    for column in ("id", "battle_id", "voter_id"):
+        for value in rows[column].drop_null().to_pylist():
+            try:
+                UUID(value)
+            except ValueError:
+                return f"{value!r} is no UUID"
+    return None
+
+
+def _stage_votes(tx: Transaction, chunk: Chunk, rows: pa.Table) -> int:
+    if _has(rows, "voter_id"):
+        tx.write(_VOTERS, chunk.import_id, now())
+    # As they come, rows lie in the order of seq.
+    order = "" if chunk.fresh else "ORDER BY seq"
+    return tx.write(
+        _VOTES.format(cell=cell_sql(), staged=_staged(chunk, "votes"), order=order), chunk.import_id
     )
-    if ids is not None:
-        raise BadWrite(f"{ids[0]!r} is no UUID")
-
-
-def _stage_votes(tx: Transaction, chunk: Chunk) -> int:
-    tx.write(_VOTERS, chunk.import_id, now())
-    return tx.write(_VOTES.format(cell=cell_sql(), staged=_staged(chunk, "votes")), chunk.import_id)
 
 
 def _staged(chunk: Chunk, table: str) -> str:
@@ -200,10 +222,17 @@ def _stage_judgments(tx: Transaction, chunk: Chunk, default: str) -> int:
     return tx.write(_JUDGMENTS.format(staged=_staged(chunk, "judgments")), chunk.import_id, default)
 
 
-def _stage_battles(tx: Transaction, chunk: Chunk) -> None:
+def _stage_battles(tx: Transaction, chunk: Chunk, rows: pa.Table) -> None:
     end = "" if chunk.fresh else _KNOWN_STAY
-    tx.write(_ITEMS + end, chunk.import_id, now())
-    tx.write(_BATTLES + end, chunk.import_id)
+    if _has(rows, "prompt"):
+        tx.write(_ITEMS + end, chunk.import_id, now())
+    once = pc.count_distinct(rows["battle_id"]).as_py() == rows.num_rows
+    distinct, order = ("", "") if once else ("DISTINCT ON (battle_id)", "ORDER BY seq ")
+    tx.write(_BATTLES.format(distinct=distinct, order=order) + end, chunk.import_id)
+
+
+def _has(rows: pa.Table, column: str) -> bool:
+    return bool(rows[column].null_count < rows.num_rows)
 
 
 def _finish(tx: Transaction, finish: Finish) -> ImportOutcome:
@@ -244,7 +273,9 @@ def _list(tx: Transaction, payload: Nothing) -> list[StoredImport]:
 
 
 BEGIN_IMPORT = Operation("begin_import", ImportRecord, StoredImport, _begin)
-STAGE_CHUNK = Operation("stage_chunk", Chunk, None, _stage, kind="write alone", takes_rows=True, timeout=300)
+STAGE_CHUNK = Operation(
+    "stage_chunk", Chunk, Staged, _stage, kind="write alone", takes_rows=True, timeout=300
+)
 FINISH_IMPORT = Operation("finish_import", Finish, ImportOutcome, _finish, kind="write alone", timeout=300)
 DISCARD_IMPORT = Operation("discard_import", ImportId, bool, _discard_some, kind="write alone", timeout=300)
 IMPORTS = Operation("imports", Nothing, list[StoredImport], _list, kind="read")

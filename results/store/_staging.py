@@ -9,22 +9,40 @@ import pyarrow as pa
 from results.store._imports import CHUNK_ROWS, IMPORT_SCHEMA
 from results.store.errors import BadWrite
 
+_FEWEST_ROWS, _MOST_ROWS = 250, 10_000
+_BUSY_SECONDS, _ALONE_SECONDS = 0.015, 0.1
 
-def chunks(batches: Iterable[pa.RecordBatch | pa.Table]) -> Iterator[pa.Table]:
-    """Tables of CHUNK_ROWS rows (the last one fewer) in the order given. Raises BadWrite for wrong
-    columns."""
+
+class Pace:
+    """How many rows the next chunk takes: as many as one transaction stages while a voter waits unaware, and more
+    while nobody else writes."""
+
+    def __init__(self) -> None:
+        self.rows = CHUNK_ROWS
+
+    def note(self, rows: int, seconds: float, *, busy: bool) -> None:
+        """A chunk of `rows` took `seconds`; `busy`: others have been writing."""
+        factor = (_BUSY_SECONDS if busy else _ALONE_SECONDS) / max(seconds, 1e-6)
+        fitting = int(rows * min(max(factor, 0.5), 2.0))
+        self.rows = min(max(fitting, _FEWEST_ROWS), _MOST_ROWS)
+
+
+def chunks(batches: Iterable[pa.RecordBatch | pa.Table], pace: Pace) -> Iterator[pa.Table]:
+    """Tables of as many rows as `pace` says at the time (the last one fewer) in the order given. Raises BadWrite for
+    wrong columns."""
     waiting: list[pa.Table] = []
     count = 0
     for batch in batches:
         table = _conform(batch)
         waiting.append(table)
         count += table.num_rows
-        if count >= CHUNK_ROWS:
+        if count >= pace.rows:
             joined = pa.concat_tables(waiting)
-            full = count - count % CHUNK_ROWS
-            for start in range(0, full, CHUNK_ROWS):
-                yield joined.slice(start, CHUNK_ROWS).combine_chunks()
-            waiting, count = [joined.slice(full)], count - full
+            while joined.num_rows >= pace.rows:
+                rows = pace.rows
+                yield joined.slice(0, rows).combine_chunks()
+                joined = joined.slice(rows)
+            waiting, count = [joined], joined.num_rows
     if count:
         yield pa.concat_tables(waiting).combine_chunks()
 

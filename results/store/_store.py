@@ -46,7 +46,7 @@ from results.store._opening import Settings
 from results.store._operations import Nothing, Operation
 from results.store._owner import Owner
 from results.store._screening import ScreeningOutcome
-from results.store._staging import chunks
+from results.store._staging import Pace, chunks
 from results.store.errors import KnownRows, StoreBusy, StoreClosed, StoreError, StoreReadOnly
 
 log = logging.getLogger(__name__)
@@ -235,10 +235,10 @@ class Store:
             begun = self.perform(_imports.BEGIN_IMPORT, record)
             if begun.state == "done":
                 return ImportOutcome(import_id=begun.id, added=0, known=begun.added + begun.known)
-            number, fresh = 0, True
+            number, fresh, pace = 0, True, Pace()
             try:
-                for number, rows in enumerate(chunks(batches), start=1):
-                    fresh = self._stage(record.id, number - 1, rows, fresh)
+                for number, rows in enumerate(chunks(batches, pace), start=1):
+                    fresh = self._stage(record.id, number - 1, rows, fresh, pace)
                 return self.perform(
                     _imports.FINISH_IMPORT, _imports.Finish(import_id=record.id, chunks=number)
                 )
@@ -300,15 +300,19 @@ class Store:
                 self._current()
                 raise
 
-    def _stage(self, import_id: UUID, number: int, rows: pa.Table, fresh: bool) -> bool:
+    def _stage(self, import_id: UUID, number: int, rows: pa.Table, fresh: bool, pace: Pace) -> bool:
         """Stage a chunk, as fresh if that is hoped for; whether the next one may be fresh."""
         if fresh:
             try:
                 chunk = _imports.Chunk(import_id=import_id, number=number, fresh=True)
-                self.perform(_imports.STAGE_CHUNK, chunk, rows)
+                began = time.perf_counter()
+                staged = self.perform(_imports.STAGE_CHUNK, chunk, rows)
+                pace.note(rows.num_rows, time.perf_counter() - began, busy=staged.busy)
                 return True
             except KnownRows:
                 log.debug("chunk %d of the import %s holds known rows", number, import_id)
+        # Others take most of their time to look for known ids: small ones would not be quicker.
+        pace.rows = _imports.CHUNK_ROWS
         self.perform(_imports.STAGE_CHUNK, _imports.Chunk(import_id=import_id, number=number), rows)
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,12 +22,14 @@ def naive_utc(value: Any) -> Any:
 
 
 class Transaction:
-    """Statements of one operation. `wrote` tells whether it has changed anything so far."""
+    """Statements of one operation. `wrote` tells whether it has changed anything so far, `others_at` when a short
+    write (such as a vote) was last asked for, by the monotonic clock."""
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, next_seq: int = 0) -> None:
         self._cursor = cursor
         self._next_seq = next_seq
         self.wrote = False
+        self.others_at = -math.inf
 
     def rows(self, sql: str, *params: Any) -> list[Row]:
         """All rows of a SELECT."""

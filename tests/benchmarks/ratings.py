@@ -1,16 +1,18 @@
 """How fast ratings and imports are, as ratios of CPU seconds against evalica and FastChat in one run.
 
-    python tests/benchmarks/ratings.py [VOTES [MODELS]]
+    python tests/benchmarks/ratings.py [VOTES [MODELS [FOLDER]]]
 
 Timings on a shared machine mean little; ratios within one run mean more. evalica is given lists of integers,
 its fastest input, and gives no intervals. FastChat is no package that could be installed here: what stands for it is
 written after the algorithms of its rating_systems.py (factorised names, a loop of NumPy scalars for Elo, L-BFGS-B with
 `np.add.at` gradients for Bradley-Terry and style control), on one process, Elo on a part and scaled up. Up to a million
-votes come from a CSV file, more of them as Arrow.
+votes come from a CSV file, more of them as Arrow. arena-rank, where it is installed, rates a part, scaled up. FOLDER
+keeps the store; the goals are those for ten million votes of 200 models.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import subprocess
@@ -41,6 +43,7 @@ from results.store import Store, open_store
 GROUPING = (
     "SELECT version_a, version_b, verdict, count(*) FROM comparisons WHERE excluded IS NULL GROUP BY ALL"
 )
+GROUPING_CELLS = "SELECT cell, count(*) FROM votes GROUP BY cell"
 REFRESHES = 20
 MEMORY = """
 import re, sys
@@ -55,11 +58,22 @@ with results.open_store(sys.argv[1]) as store:
     print(before, peak())
 """
 FASTCHAT_ROWS = 300_000
+ARENA_RANK_ROWS = 500_000
 STYLE_ROWS = 1_000_000
 MOST_BY_CSV = 1_000_000
 WORDS = ("model_a", "tie", "model_b")
 
 Line = tuple[str, float, str]
+
+
+def against(goal: float, ratio: float, peer: str) -> str:
+    """How many times faster than a peer, and whether that is enough."""
+    return f"{ratio:.0f}x {peer} (goal {goal:.0f}: {'reached' if ratio >= goal else 'missed'})"
+
+
+def within(limit: float, value: float, of: str) -> str:
+    """A figure that has to stay below a limit."""
+    return f"{value:.3g} {of} (goal {limit:g}: {'reached' if value <= limit else 'missed'})"
 
 
 def cpu_seconds(work: Callable[[], Any], times: int = 1) -> float:
@@ -203,11 +217,13 @@ def main() -> None:
     # Preparing the rows is done once, whatever the number of draws, and takes too long to be told from them.
     before = time.process_time()
     prepared = fastchat_results(frame)
-    peer = time.process_time() - before + 25 * cpu_seconds(lambda: fastchat_draws(*prepared, 4))
-    lines.append(("bootstrap x100 after FastChat, scaled up from 4", peer, ""))
-    lines.append(("bootstrap x100 on counts", seconds, f"{peer / seconds:.0f}x FastChat"))
+    preparing = time.process_time() - before
+    peer = 25 * cpu_seconds(lambda: fastchat_draws(*prepared, 4))
+    lines.append(("bootstrap x100 after FastChat, scaled up from 4", peer + preparing, ""))
+    lines.append(("of which the draws alone", peer, ""))
+    lines.append(("bootstrap x100 on counts", seconds, against(30, peer / seconds, "FastChat's draws")))
     seconds = cpu_seconds(lambda: bootstrap(PairCounts.of(a, b, outcome, models), 100))
-    lines.append(("bootstrap x100 from rows", seconds, f"{peer / seconds:.0f}x FastChat"))
+    lines.append(("bootstrap x100 from rows", seconds, against(30, (peer + preparing) / seconds, "FastChat")))
     part = slice(min(votes, STYLE_ROWS))
     style = np.random.default_rng(1).normal(size=(len(a[part]), 4))
     names = ("length", "headers", "lists", "bold")
@@ -218,9 +234,14 @@ def main() -> None:
     peer = cpu_seconds(lambda: fastchat_style(pairs, won, style, models))
     lines.append((f"style control after FastChat, {len(style):,} rows", peer, ""))
     lines.append(
-        (f"style control with intervals, {len(style):,} rows", seconds, f"{peer / seconds:.0f}x FastChat")
+        (
+            f"style control with intervals, {len(style):,} rows",
+            seconds,
+            against(15, peer / seconds, "FastChat"),
+        )
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = sys.argv[3] if len(sys.argv) > 3 else stack.enter_context(tempfile.TemporaryDirectory())
         with open_store(Path(folder) / "data") as store:
             lines += _import(store, Path(folder) / "votes.csv", a, b, outcome)
             lines += _with_store(store, evalica_bt, fastchat)
@@ -229,14 +250,14 @@ def main() -> None:
             float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         )
         lines.append(("memory of a process with the store open, MB", base, ""))
-        lines.append(("memory, after Bradley-Terry from all comparisons, MB", most, ""))
+        lines.append(("memory, after Bradley-Terry from all comparisons, MB", most, within(400, most, "MB")))
 
     table = Table(title=f"{votes:,} votes, {models} models")
     for column in ("what", "CPU s", "ratio"):
         table.add_column(column, justify="left" if column == "what" else "right")
     for what, seconds, ratio in lines:
         table.add_row(what, f"{seconds:.4f}", ratio)
-    Console(width=110).print(table)
+    Console(width=130).print(table)
 
 
 def _peers(a: np.ndarray, b: np.ndarray, outcome: np.ndarray) -> tuple[list[Line], float, float]:
@@ -252,8 +273,29 @@ def _peers(a: np.ndarray, b: np.ndarray, outcome: np.ndarray) -> tuple[list[Line
         ("evalica Bradley-Terry, lists in memory", evalica_bt, ""),
         ("evalica Elo, lists in memory", evalica_elo, ""),
         ("Elo after FastChat, data frame in memory", fastchat, ""),
+        *_arena_rank(a, b, outcome),
     ]
     return lines, evalica_bt, fastchat
+
+
+def _arena_rank(a: np.ndarray, b: np.ndarray, outcome: np.ndarray) -> list[Line]:
+    """arena-rank's Bradley-Terry with its intervals, on a part of the rows and scaled up."""
+    try:
+        from arena_rank.models.bradley_terry import BradleyTerry  # type: ignore[import-untyped]
+        from arena_rank.utils.data_utils import PairDataset  # type: ignore[import-untyped]
+    except ImportError:
+        return []
+    part = slice(min(len(a), ARENA_RANK_ROWS))
+    frame = frame_of(a[part], b[part], outcome[part])
+
+    def rated() -> None:
+        data = PairDataset.from_pandas(frame)
+        model = BradleyTerry(n_competitors=len(data.competitors))
+        model.compute_ratings_and_cis(data)
+
+    rated()  # compiles
+    seconds = cpu_seconds(rated) * len(a) / len(frame)
+    return [("arena-rank Bradley-Terry with intervals, scaled up", seconds, "")]
 
 
 def frame_of(a: np.ndarray, b: np.ndarray, outcome: np.ndarray) -> pd.DataFrame:
@@ -284,19 +326,26 @@ def _import(store: Store, file: Path, a: np.ndarray, b: np.ndarray, outcome: np.
 def _with_store(store: Store, evalica_bt: float, fastchat: float) -> list[Line]:
     store.query(GROUPING)  # reads the file
     grouped = min(cpu_seconds(lambda: store.query(GROUPING)) for _ in range(3))
+    cells = min(cpu_seconds(lambda: store.query(GROUPING_CELLS)) for _ in range(3))
     since = BoardQuery(since=datetime(1970, 1, 1, tzinfo=UTC))
     whole = min(cpu_seconds(lambda: rate(store, since)) for _ in range(3))
     refreshed = min(cpu_seconds(lambda: leaderboard(store)) for _ in range(REFRESHES))
+    first = cpu_seconds(lambda: leaderboard(store, "elo"))
     online = min(cpu_seconds(lambda: leaderboard(store, "elo")) for _ in range(3))
+    what = "leaderboard: Bradley-Terry from all comparisons"
     return [
-        ("GROUP BY of all comparisons", grouped, ""),
+        ("GROUP BY of all comparisons, versions and verdict", grouped, ""),
+        ("GROUP BY of all comparisons, one number each", cells, ""),
+        (what, whole, against(40, evalica_bt / whole, "evalica")),
+        ("  beside the GROUP BY of versions and verdict", whole, within(1.3, whole / grouped, "of it")),
+        ("  beside the GROUP BY of one number each", whole, f"{whole / cells:.2f} of it"),
         (
-            "leaderboard: Bradley-Terry from all comparisons",
-            whole,
-            f"{evalica_bt / whole:.0f}x evalica, {whole / grouped:.2f} of GROUP BY",
+            "leaderboard: Bradley-Terry from pair counts",
+            refreshed,
+            within(15, 1000 * refreshed, "ms"),
         ),
-        ("leaderboard: Bradley-Terry from pair counts", refreshed, f"{evalica_bt / refreshed:.0f}x evalica"),
-        ("leaderboard: Elo from all comparisons", online, f"{fastchat / online:.0f}x FastChat"),
+        ("leaderboard: Elo from all comparisons", online, against(40, fastchat / online, "FastChat")),
+        ("  for the first time in a process", first, f"{fastchat / first:.0f}x FastChat"),
     ]
 
 
