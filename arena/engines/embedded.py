@@ -115,11 +115,11 @@ def default_specs(data_dir: Path) -> list[ModelSpec]:
             "parent": names["none"],
             "data_licences": ("CC0-1.0",),
             "tags": ("embedded", "english", "korean", "function-calls"),
-            "note": "Fine-tuned here by LoRA: it answers requests in English and Korean about weather, alarms, timers, "
-            "music, calls, money, lights and shopping with a function call, and chats as its parent does.",
+            "note": "Fine-tuned here by LoRA: it answers requests about weather, alarms, timers, music, calls, money, "
+            "lights and shopping with a function call (in English, less surely in Korean), and chats as its parent.",
         }
     )
-    return [*plain, calls] if (ADAPTERS / CALLS).is_dir() else plain
+    return [*plain, calls]
 
 
 def _is_prepared(folder: Path) -> bool:

@@ -136,7 +136,7 @@ def test_the_embedded_models_take_part_where_nothing_else_is_named_or_it_is_aske
     store: Store, data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared(data, folder, monkeypatch)
-    seeds = ["smollm2-135m@1", "smollm2-135m-nf4@1", "smollm2-135m-int8@1"]
+    seeds = ["smollm2-135m@1", "smollm2-135m-nf4@1", "smollm2-135m-int8@1", "smollm2-135m-calls@1"]
     mine = {"name": "mine", "source": str(folder)}
 
     def open_with(words: list[str], *models: dict[str, Any], **more: Any) -> list[str]:
@@ -151,7 +151,7 @@ def test_the_embedded_models_take_part_where_nothing_else_is_named_or_it_is_aske
     assert open_with([]) == seeds
     leave(store, "smollm2-135m-int8")
     enter(store, ModelSpec(name="other", source=str(folder)), data)
-    assert open_with([]) == [*seeds[:2], "other@1"]
+    assert open_with([]) == [*seeds[:2], seeds[3], "other@1"]
     assert open_with(["smollm2-135m-int8"]) == ["smollm2-135m-int8@1", "other@1"], "named, it takes part"
 
 

@@ -74,7 +74,7 @@ def test_a_blind_vote_on_the_real_model(page: Page, model_data_dir: Path) -> Non
             "SELECT verdict, excluded, selection_policy AS policy, c.selection_probability AS p "
             "FROM comparisons c JOIN battles b ON b.id = c.battle_id",
         )
-        assert vote == [{"verdict": "a", "excluded": None, "policy": "uniform", "p": pytest.approx(1 / 6)}]
+        assert vote == [{"verdict": "a", "excluded": None, "policy": "uniform", "p": pytest.approx(1 / 12)}]
         generations = query(model_data_dir, "SELECT rendered_prompt, prompt_tokens FROM generations")
         assert len(generations) == 2
         for row in generations:

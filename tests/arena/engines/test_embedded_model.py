@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from arena.engines import embedded
 from arena.engines.base import EngineUnavailable
@@ -120,13 +121,69 @@ def test_the_command_fails_with_exit_code_1_and_a_reason(own_cache: Path, tmp_pa
 @pytest.mark.model
 def test_the_default_contestants_have_versions_of_their_own(model_data_dir: Path) -> None:
     specs = embedded.default_specs(model_data_dir)
-    assert [spec.quantisation for spec in specs] == ["none", "nf4", "int8"]
+    assert [spec.quantisation for spec in specs] == ["none", "nf4", "int8", "none"]
     digests = {spec.digest(weights_digest(spec, model_data_dir)) for spec in specs}
-    assert len(digests) == 3
+    assert len(digests) == 4
     again = time.perf_counter()
     assert {spec.digest(weights_digest(spec, model_data_dir)) for spec in specs} == digests
     assert time.perf_counter() - again < 0.3
-    assert all("dequantised" in (spec.note or "") and "English only" in (spec.note or "") for spec in specs)
+    assert all(
+        "dequantised" in (spec.note or "") and "English only" in (spec.note or "") for spec in specs[:3]
+    )
+    calls = specs[3]
+    assert (calls.name, calls.parent, calls.data_licences) == (embedded.CALLS, "smollm2-135m", ("CC0-1.0",))
+
+
+def test_the_adapter_that_ships_is_small_and_says_what_made_it() -> None:
+    folder = embedded.ADAPTERS / embedded.CALLS
+    names = {file.name for file in folder.iterdir()}
+    assert names == {
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "recipe.yaml", "training.json",
+    }  # fmt: skip
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 6_000_000
+    told = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    shipped = yaml.safe_load((ROOT / "trainers" / "data" / "calls.yaml").read_text(encoding="utf-8"))
+    recipe = told["plan"]["recipe"]
+    assert {key: recipe[key] for key in ("name", "base", "method", "objective")} == {
+        key: shipped[key] for key in ("name", "base", "method", "objective")
+    }
+    assert recipe["lora"]["rank"] == shipped["lora"]["rank"]
+    assert told["result"]["held_out_after"]["loss"] < told["result"]["held_out_before"]["loss"] / 4
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "license: apache-2.0" in card
+    assert "CC0-1.0" in card
+
+
+@pytest.mark.model
+async def test_the_contestant_that_learned_calls(engine_pool: EnginePool, model_data_dir: Path) -> None:
+    from arena.engines.base import GenerationRequest, Sampling
+    from prompt_formats.conversation import Conversation
+
+    wanted = {
+        "Wake me at 6:40 am.": "alarm(time=06:40)",
+        "What is the weather in Busan tomorrow?": "weather(city=Busan, day=tomorrow)",
+        "turn the kitchen light off": "light(room=kitchen, state=off)",
+        "15분 지나면 알려 줄래?": "timer(minutes=15)",
+        "오전 6시 20분에 벨 울려 줘": "alarm(time=06:20)",
+        "엄마한테 전화해 줘": "call(who=mother, kind=phone)",
+    }
+    asked = [*wanted, "What is the capital of France?", "고마워"]
+    requests = [
+        GenerationRequest(
+            conversation=Conversation().add("user", each), sampling=Sampling(temperature=0, max_tokens=24)
+        )
+        for each in asked
+    ]
+    plain, *_, calls = embedded.default_specs(model_data_dir)
+    answers = [answer.text for answer in await engine_pool.get(calls).generate(requests)]
+    right = sum(answer == call for answer, call in zip(answers, wanted.values(), strict=False))
+    assert right >= len(wanted) - 1, answers
+    assert "Paris" in answers[-2], "where no call is asked for, it talks as its parent does"
+    assert not any("(" in answer for answer in answers[-2:]), answers
+    (parent,) = await engine_pool.get(plain.model_copy(update={"name": "smollm2"})).generate(requests[:1])
+    assert parent.text not in wanted.values()
+    workers = {status.name: status.worker for status in engine_pool.status()}
+    assert workers[calls.name] == workers["smollm2"], "one copy of the base"
 
 
 @pytest.mark.model
@@ -144,7 +201,7 @@ async def test_all_default_contestants_answer(model_data_dir: Path) -> None:
         assert "Paris" in generation.text, spec.name
     memory = {status.name: status.memory for status in pool.status()}
     await pool.close()
-    plain, nf4, int8 = (memory[spec.name] or 0 for spec in embedded.default_specs(model_data_dir))
+    plain, nf4, int8, _ = (memory[spec.name] or 0 for spec in embedded.default_specs(model_data_dir))
     assert nf4 < int8 < plain
 
 
