@@ -1,6 +1,6 @@
 """Multiple choice through our `LM` against lm-eval's own `HFLM`: the same accuracy, and how much CPU each takes.
 
-    python tests/benchmarks/suites.py [--data DIR] [--items N] [--rounds N]
+    python tests/benchmarks/suites.py [--data DIR] [--items N] [--rounds N] [--cases one_word several_tokens_5_shot ..]
 
 Runs on the embedded model in float32 on one thread, both in this process, and prints one JSON object. The compared
 runs take turns, so that another process's load falls on both.
@@ -69,9 +69,10 @@ WORDS = [
 ]
 
 
-def task_of(folder: Path, items: int, longest: int) -> LmTask:
-    """A multiple-choice task: which of four phrases (of up to `longest` words) stood in the text?"""
-    rng = random.Random(longest)
+SHOTS = 5
+
+
+def rows_of(rng: random.Random, items: int, longest: int) -> list[dict[str, Any]]:
     rows = []
     for _ in range(items):
         choices = [
@@ -83,13 +84,26 @@ def task_of(folder: Path, items: int, longest: int) -> LmTask:
             {"question": f"{story}. Remember this: {choices[right]}. {story}. What was to be remembered?",
              "choices": choices, "right": right}
         )  # fmt: skip
-    path = folder / f"remember-{longest}.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return rows
+
+
+def task_of(folder: Path, items: int, longest: int) -> LmTask:
+    """A multiple-choice task: which of four phrases (of up to `longest` words) stood in the text? Its examples are the
+    same for all items, as MMLU's are."""
+    rng = random.Random(longest)
+    files = {"test": rows_of(rng, items, longest), "dev": rows_of(rng, SHOTS, longest)}
+    for split, rows in files.items():
+        path = folder / f"remember-{longest}-{split}.jsonl"
+        path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     spec = {
         "task": f"remember_{longest}",
         "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(path)}},
+        "dataset_kwargs": {
+            "data_files": {split: str(folder / f"remember-{longest}-{split}.jsonl") for split in files}
+        },
         "test_split": "test",
+        "fewshot_split": "dev",
+        "fewshot_config": {"sampler": "first_n"},
         "output_type": "multiple_choice",
         "doc_to_text": "{{question}}\nAnswer:",
         "doc_to_choice": "choices",
@@ -126,6 +140,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("arena-data"))
     parser.add_argument("--items", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument(
+        "--cases", nargs="*", help="one_word, several_tokens, and both with _5_shot; all by default"
+    )
     arguments = parser.parse_args()
     from lm_eval.models.huggingface import HFLM
 
@@ -138,14 +155,22 @@ def main() -> None:
     }
     report: dict[str, Any] = {"items": arguments.items}
     with tempfile.TemporaryDirectory() as scratch:
-        for name, longest in (("one_word", 1), ("several_tokens", 8)):
+        cases = {
+            "one_word": (1, 0), "several_tokens": (8, 0), "one_word_5_shot": (1, SHOTS),
+            "several_tokens_5_shot": (8, SHOTS),
+        }  # fmt: skip
+        for name, (longest, shots) in cases.items():
+            if arguments.cases and name not in arguments.cases:
+                continue
             task = task_of(Path(scratch), arguments.items, longest)
             spent: dict[str, list[float]] = {who: [] for who in lms}
             scores: dict[str, dict[str, float]] = {}
             for _ in range(arguments.rounds):
                 for who, lm in lms.items():
                     began = time.process_time()
-                    results = evaluate(lm, task, RunOptions(), LmOptions(chat_template=False))
+                    results = evaluate(
+                        lm, task, RunOptions(), LmOptions(chat_template=False, few_shot=shots or None)
+                    )
                     spent[who].append(time.process_time() - began)
                     scores[who] = scores_of(results, task.name)
             report[name] = {
