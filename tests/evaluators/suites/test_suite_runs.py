@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from evaluators.suites.errors import SuiteError
 from evaluators.suites.plan import RunOptions
 from evaluators.suites.reading import change_since, find_run, find_side
 from evaluators.suites.running import Engines, RunOutcome, run_suites
+from evaluators.suites.scorers import Grade
 from results.records import ModelVersionRecord
 from results.store import Store, open_store
 from results.store.suites import suite_results, suite_runs, suite_samples
@@ -98,7 +100,9 @@ def contestant(store: Store, name: str = "m", digest: str = "d") -> Contestant:
     return Contestant(ModelSpec(name=name, source="x"), version)
 
 
-def run(store: Store, engine: Echo, suite: Suite, *models: Contestant, **options: Any) -> RunOutcome:
+def run(
+    store: Store, engine: Echo, suite: Suite, *models: Contestant, judge: Grade | None = None, **options: Any
+) -> RunOutcome:
     async def opened(contestant: Contestant) -> Any:
         engine.task = asyncio.current_task()
         return engine
@@ -107,7 +111,8 @@ def run(store: Store, engine: Echo, suite: Suite, *models: Contestant, **options
         return None
 
     chosen = list(models) or [contestant(store)]
-    return asyncio.run(run_suites(store, Engines(opened, closed), chosen, [suite], RunOptions(**options)))
+    work = run_suites(store, Engines(opened, closed), chosen, [suite], RunOptions(**options), judge=judge)
+    return asyncio.run(work)
 
 
 def score(store: Store, outcome: RunOutcome, language: str = "") -> dict[str, Any]:
@@ -268,3 +273,31 @@ def test_code_and_judges_are_refused_before_a_model_is_loaded(store: Store, tmp_
         with pytest.raises(SuiteError, match=needed):
             run(store, engine, load_suite(folder))
         assert not engine.asked
+
+
+def test_a_judge_that_cannot_be_asked_is_no_grade_and_is_asked_again(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "polite"
+    folder.mkdir()
+    (folder / "polite.yaml").write_text("suite: polite\nscorer: rubric\n", encoding="utf-8")
+    rows = [f'{{"id": "{n}", "language": "ko", "input": "인사 {n}"}}' for n in range(3)]
+    (folder / "items.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    suite, engine, down = load_suite(folder), Echo(), {"1"}
+
+    def judge(item: dict[str, Any], answer: str) -> tuple[float | None, dict[str, Any]]:
+        if answer in down:
+            raise EngineUnavailable("the judge is away")
+        return (None, {"unparsed": True}) if answer == "2" else (1.0, {"grade": 10.0})
+
+    first = run(store, engine, suite, judge=judge)
+    assert (first.complete, first.progress.errors, first.run.id) == (False, 1, find_run(store, "last").id)
+    samples = {row["item"]: row for row in suite_samples(store, first.run.id).to_pylist()}
+    assert samples["1"]["error_kind"] == "judge_unavailable"
+    assert samples["1"]["score"] is None
+    # Unparsed is said to be so, and is not asked about again.
+    assert (samples["2"]["error_kind"], json.loads(samples["2"]["metrics"])["unparsed"]) == (None, 1.0)
+    down.clear()
+    again = run(store, engine, suite, judge=judge)
+    assert (again.complete, again.run.id) == (True, first.run.id)
+    assert len(engine.asked) == 3  # the model had answered already
+    row = score(store, again)
+    assert (row["value"], row["items"], row["errors"]) == (1.0, 2, 0)
