@@ -4,10 +4,11 @@
 
 The plain script gets the same ids and arguments; what ours does more (progress told to the store, metrics, TensorBoard)
 is the overhead. Speed is tokens per second of CPU time (all threads): both train in turns within one process, so that
-what else the machine does falls on both; `overhead` is the median over the turns, with the lowest and the highest, and
-`told` the share of a step that our callbacks take, by the same clock. Memory is what is resident above the process
-after its imports, at its peak, each in a process of its own. `of product` is the arithmetic of a step, by CPU second,
-as a share of what a plain matrix product reaches (`trainers._devices.CPU_UTILISATION`).
+what else the machine does falls on both; `overhead` is the median over the turns, with the lowest and the highest,
+`told` the share of a step that our callbacks take, `more ms` what our step takes more, by the same clock. Memory is
+what is resident above the process after its imports, at its peak, each in a process of its own. `of product` is the
+arithmetic of a step, by CPU second, as a share of what a plain matrix product reaches
+(`trainers._devices.CPU_UTILISATION`).
 """
 
 from __future__ import annotations
@@ -301,19 +302,21 @@ def main() -> None:
         child(given.child[0], Path(given.child[1]))
         return
     print(f"{'method':8}{'shape':>8}{'plain':>8}{'ours':>8}{'overhead':>10}{'lowest':>8}{'highest':>9}{'told':>8}"
-          f"{'plain MiB':>11}{'ours MiB':>10}{'estimate':>10}{'of product':>12}")  # fmt: skip
+          f"{'more ms':>9}{'plain MiB':>11}{'ours MiB':>10}{'estimate':>10}{'of product':>12}")  # fmt: skip
     for method in given.methods.split(","):
         for shape in given.shapes.split(","):
             rows, length = map(int, shape.split("x"))
             found = measure("both", method, rows, length, given.steps, given.model)
             mine, theirs = (measure(how, method, rows, length, 3, given.model) for how in ("ours", "plain"))
             ratios = sorted(a / b - 1 for a, b in zip(found["ours"], found["plain"], strict=True))
+            more = median(a - b for a, b in zip(found["ours"], found["plain"], strict=True))
             speed = {how: rows * length / median(found[how]) for how in ("plain", "ours")}
             reached = found["flops"] / median(found["ours"]) / found["product"]
             print(
                 f"{method:8}{shape:>8}{speed['plain']:8.0f}{speed['ours']:8.0f}{median(ratios):10.1%}{ratios[0]:8.1%}"
-                f"{ratios[-1]:9.1%}{median(found['told']) / median(found['ours']):8.2%}{theirs['memory'] / 2**20:11.0f}"
-                f"{mine['memory'] / 2**20:10.0f}{mine['estimated'] / 2**20:10.0f}{reached:12.0%}",
+                f"{ratios[-1]:9.1%}{median(found['told']) / median(found['ours']):8.2%}{more * 1_000:9.1f}"
+                f"{theirs['memory'] / 2**20:11.0f}{mine['memory'] / 2**20:10.0f}{mine['estimated'] / 2**20:10.0f}"
+                f"{reached:12.0%}",
                 flush=True,
             )
 
