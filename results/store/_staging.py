@@ -9,8 +9,9 @@ import pyarrow as pa
 from results.store._imports import CHUNK_ROWS, IMPORT_SCHEMA
 from results.store.errors import BadWrite
 
-_FEWEST_ROWS, _MOST_ROWS = 250, 10_000
-_BUSY_SECONDS, _ALONE_SECONDS = 0.015, 0.1
+# A transaction of few rows takes nearly as long as one of a thousand.
+_FEWEST_ROWS, _MOST_ROWS = 1_000, 10_000
+_BUSY_SECONDS, _ALONE_SECONDS = 0.02, 0.1
 
 
 class Pace:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -66,10 +69,32 @@ def vote(store: Store, keys: list[int], voter: UUID, count: int) -> np.ndarray:
     return np.array(took)
 
 
+IMPORTER = """
+import json, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from results.store import open_store
+from test_store_vote_latency import bulk
+keys, first, count = json.loads(sys.argv[4])
+with open_store(Path(sys.argv[3])) as store:
+    assert not store.is_owner
+    for line in sys.stdin:
+        bulk(store, keys, first, count)
+        first += count
+        print("done", flush=True)
+"""
+
+
 @contextmanager
 def busy(store: Store, keys: list[int], first: int, count: int) -> Iterator[dict[str, int]]:
-    """A leaderboard from all comparisons, over and over, and an import of `count` rows, over and over."""
+    """A leaderboard from all comparisons, over and over, in the process that owns the store, and an import of `count`
+    rows, over and over, from another one, as `arena votes import` beside `arena serve`."""
     stop, done, failures = threading.Event(), {"boards": 0, "imports": 0}, []
+    here = Path(__file__)
+    command = [sys.executable, "-c", IMPORTER, str(here.parent), str(here.parents[3]), str(store.data_dir)]
+    importer = subprocess.Popen(
+        [*command, json.dumps([keys, first, count])], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     everything = BoardQuery(since=datetime(1970, 1, 1, tzinfo=UTC))
 
     def boards() -> None:
@@ -78,11 +103,15 @@ def busy(store: Store, keys: list[int], first: int, count: int) -> Iterator[dict
             done["boards"] += 1
 
     def imports() -> None:
-        begin = first
+        assert importer.stdin is not None
+        assert importer.stdout is not None
         while not stop.is_set():
-            bulk(store, keys, begin, count)
-            begin += count
+            importer.stdin.write("go\n")
+            importer.stdin.flush()
+            assert importer.stdout.readline() == "done\n", "the importer died"
             done["imports"] += 1
+        importer.stdin.close()
+        assert importer.wait(120) == 0
 
     def run(work: object) -> None:
         try:
@@ -99,7 +128,17 @@ def busy(store: Store, keys: list[int], first: int, count: int) -> Iterator[dict
         stop.set()
         for thread in threads:
             thread.join()
+        importer.kill()
+        importer.wait()
+        for pipe in (importer.stdin, importer.stdout):
+            assert pipe is not None
+            pipe.close()
     assert failures == []
+
+
+def running(store: Store) -> bool:
+    """Whether an import runs."""
+    return store.query("SELECT 1 FROM imports WHERE state = 'running'").num_rows > 0
 
 
 def furnished(store: Store, votes: int) -> tuple[list[int], UUID]:
@@ -120,6 +159,8 @@ def test_votes_go_on_between_the_chunks_of_an_import(tmp_path: Path) -> None:
     with open_store(tmp_path / "data") as store:
         keys, voter = furnished(store, 10_000)
         with busy(store, keys, 1_000_000, 20_000) as done:
+            while not done["boards"] or not running(store):
+                time.sleep(0.01)
             vote(store, keys, voter, 25)
             boards, imports = done["boards"], done["imports"]
         assert boards > 0, "the leaderboard went on as well"
@@ -141,6 +182,8 @@ def test_votes_beside_ten_million_others(tmp_path: Path) -> None:
         vote(store, keys, voter, 20)
         idle = vote(store, keys, voter, 300)
         with busy(store, keys, 0x40000000, 200_000) as done:
+            while not done["boards"] or not running(store):
+                time.sleep(0.01)
             time.sleep(2)
             loaded = vote(store, keys, voter, 300)
         ratio = np.quantile(loaded, 0.99) / np.quantile(idle, 0.99)

@@ -82,7 +82,7 @@ def test_the_log_is_folded_into_the_file_as_it_grows(own_arena: Any) -> None:
     assert not log.exists() or log.stat().st_size < 20 * 2**20
 
 
-@pytest.mark.parametrize(("busy", "longest"), [(True, 0.02), (False, 0.125)])
+@pytest.mark.parametrize(("busy", "longest"), [(True, 0.03), (False, 0.13)])
 def test_chunks_take_about_the_same_time_on_any_machine(busy: bool, longest: float) -> None:
     for slower in (1, 5):
         pace, sizes = Pace(), []
@@ -96,5 +96,5 @@ def test_chunks_take_about_the_same_time_on_any_machine(busy: bool, longest: flo
             pace.note(chunk.num_rows, slower * (OVERHEAD + SECONDS_PER_ROW * chunk.num_rows), busy=busy)
         assert sum(sizes) == 100_000
         settled = sizes[len(sizes) // 2]
-        assert settled == 250 or slower * (OVERHEAD + SECONDS_PER_ROW * settled) <= longest
-        assert settled >= 250
+        assert settled == 1000 or slower * (OVERHEAD + SECONDS_PER_ROW * settled) <= longest
+        assert settled >= 1000
