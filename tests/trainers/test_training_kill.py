@@ -97,6 +97,9 @@ def test_kill_and_resume_gives_the_very_same_weights(store: Store, tiny_model: P
     weights = [Path(each.result["artifact"]) / "adapter_model.safetensors" for each in (done, whole)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert done.result["held_out_after"] == whole.result["held_out_after"]
+    assert done.result["tokens"] == whole.result["tokens"] > 0
+    told = metrics(store.data_dir, job.id)
+    assert done.result["seconds"] >= told[STEPS - 1]["seconds"] > told[0]["seconds"] > 0
     steps = [row["step"] for row in metrics(store.data_dir, job.id) if "loss" in row]
     assert steps == list(range(1, STEPS + 1))
 

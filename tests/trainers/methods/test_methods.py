@@ -175,6 +175,7 @@ def test_preferences_start_at_their_known_loss(
     else:
         assert measured == pytest.approx(start, abs=1e-4)
     assert result["held_out_after"]["loss"] < measured
+    assert result["tokens"] > 0
 
 
 @pytest.mark.parametrize("objective", ["rloo", "grpo"])
