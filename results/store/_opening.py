@@ -21,10 +21,13 @@ _BITS_OF_AN_ARRAY = 20
 class Settings:
     """What the database may take of the machine; DuckDB's own default is 80% of the memory and all cores.
 
+    `log_limit` is how far the write-ahead log may grow before DuckDB folds it into the file: writers wait for that, and
+    it writes much of every index, so that a large import should not do it often.
     `machine` is what the ledger may lend in all (see `results.store.ledger`); None: nearly all that is here.
     """
 
     memory_limit: str = "2GB"
+    log_limit: str = "256MB"
     threads: int = min(4, os.cpu_count() or 1)
     machine: Capacity | None = None
 
@@ -41,6 +44,7 @@ def connect(path: Path, backups: Path, settings: Settings) -> duckdb.DuckDBPyCon
             # by another state of the file is refused; older ones are replayed and double rows.
             "storage_compatibility_version": _STORAGE_VERSION,
             "threads": settings.threads,
+            "checkpoint_threshold": settings.log_limit,
             # Groups whose numbers need at most so many bits are counted in an array (see `results.store.cells`).
             "perfect_ht_threshold": _BITS_OF_AN_ARRAY,
             "temp_directory": str(path.with_suffix(".spill")),

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from results.records import TurnRecord
-from results.store import _database
+from results.ids import new_id
+from results.records import BattleRecord, ModelVersionRecord, TurnRecord
+from results.store import Settings, _database, open_store
 from results.store._database import Database
 from results.store._staging import Pace, chunks
 from results.store._transaction import Transaction
@@ -70,16 +72,18 @@ def test_closing_comes_after_everything_that_was_queued(own_arena: Any) -> None:
     assert [future.exception(60) for future in rest] == [None] * 3
 
 
-def test_the_log_is_folded_into_the_file_as_it_grows(own_arena: Any) -> None:
+def test_the_log_is_folded_into_the_file_as_it_grows(tmp_path: Path) -> None:
     """Without anybody asking for it: nothing that was read before may hold an old snapshot."""
-    store, battle = own_arena.store, own_arena.battle()
-    text = "가나다라마바사" * 300_000
-    for number in range(2, 8):
-        store.add_turn(TurnRecord(battle_id=battle, number=number, message=text))
-    log = store.data_dir / "palaestra.duckdb.wal"
-    written = 6 * len(text.encode())
-    assert written > 32 * 2**20, "twice as much as DuckDB lets a log grow to"
-    assert not log.exists() or log.stat().st_size < 20 * 2**20
+    battle, text = new_id(), "가나다라마바사" * 50_000
+    with open_store(tmp_path, settings=Settings(log_limit="2MB")) as store:
+        (version,) = store.upsert_model_versions([ModelVersionRecord(model="가람", digest="1")])
+        key = version.version_key
+        store.create_battle(BattleRecord(id=battle, version_a=key, version_b=key))
+        for number in range(1, 7):
+            store.add_turn(TurnRecord(battle_id=battle, number=number, message=text))
+        log = store.data_dir / "palaestra.duckdb.wal"
+        assert 6 * len(text.encode()) > 6 * 2**20
+        assert not log.exists() or log.stat().st_size < 4 * 2**20
 
 
 @pytest.mark.parametrize(("busy", "longest"), [(True, 0.03), (False, 0.13)])
