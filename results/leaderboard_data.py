@@ -51,10 +51,6 @@ _OUTCOME_OF = np.zeros(128, np.uint8)
 _OUTCOME_OF[[ord(verdict[-1]) for verdict in OUTCOME]] = list(OUTCOME.values())
 # Battles of scripts are over from the start, and every voter has the same seconds to think better of it.
 _OPEN = "(state = 'open' OR mode = 'script')"
-_VISIBLE_VOTES = (
-    "votes WHERE (import_id IS NULL "
-    "OR import_id NOT IN (SELECT i.id FROM imports i WHERE i.state = 'running'))"
-)
 _SETTLED = f"(time <= ? OR battle_id NOT IN (SELECT id FROM battles WHERE {_OPEN}))"  # noqa: S608
 
 
@@ -125,10 +121,11 @@ def groups_of(store: Store, by: By) -> Groups:
     """The rows that a leaderboard may have: a version is called by its model's name alone where the model has
     only one."""
     table = store.query(
-        "SELECT version_key, v.model_key, name, number FROM model_versions v "
-        "JOIN models m ON v.model_key = m.model_key ORDER BY v.model_key, number"
+        "SELECT v.model_key, number, version_key, name FROM model_versions v JOIN models m USING (model_key)"
     )
-    keys, models, titles, numbers = (column.to_pylist() for column in table.columns)
+    # Two hundred rows are sorted here in a fraction of what it takes to ask for it.
+    rows = sorted(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    models, numbers, keys, titles = zip(*rows, strict=True) if rows else ((), (), (), ())
     versions = Counter(models)
     of_version = np.full(max(keys, default=0) + 1, -1, np.int64)
     names: dict[str, int] = {}
@@ -198,14 +195,14 @@ def ints(table: pa.Table, column: str) -> Ints:
 def _excluded(store: Store, query: BoardQuery) -> dict[str, int]:
     votes = query.source == "human" and query.judge is None
     chosen = Filter.of(query, sources=not votes)
-    # The table by itself, where it is all, is read in half the time of the view.
+    # Votes of an import that runs are not looked at by anything that excludes, so their table can be read itself.
     table = store.query(
-        "SELECT excluded AS reason, count(*) AS n FROM "  # noqa: S608
-        f"{_VISIBLE_VOTES if votes else 'comparisons WHERE true'} AND excluded IS NOT NULL{chosen.sql} "
-        "GROUP BY 1 ORDER BY 2 DESC, 1",
+        f"SELECT excluded AS reason, count(*) AS n FROM {'votes' if votes else 'comparisons'} "  # noqa: S608
+        f"WHERE excluded IS NOT NULL{chosen.sql} GROUP BY 1",
         chosen.params,
     )
-    return dict(zip(table["reason"].to_pylist(), table["n"].to_pylist(), strict=True))
+    counted = zip(table["reason"].to_pylist(), table["n"].to_pylist(), strict=True)
+    return dict(sorted(counted, key=lambda each: (-each[1], each[0])))
 
 
 def _from_counts(store: Store, query: BoardQuery, excluded: dict[str, int]) -> Selected:
