@@ -36,8 +36,11 @@
     if (here && !pages.hasAttribute("role")) {
       pages.setAttribute("role", "navigation");
       pages.setAttribute("aria-label", document.documentElement.lang === "ko" ? "페이지" : "Pages");
-      // On a phone the row may be wider than the screen.
-      pages.scrollLeft = here.offsetLeft - (pages.clientWidth - here.offsetWidth) / 2;
+      // On a phone the row may be wider than the screen; its words come after it.
+      new ResizeObserver(() => {
+        const [row, link] = [pages, here].map((each) => each.getBoundingClientRect());
+        pages.scrollLeft += link.left - row.left - (row.width - link.width) / 2;
+      }).observe(here);
     }
   };
   new MutationObserver(mark).observe(document, { childList: true, subtree: true });
