@@ -88,12 +88,14 @@ def _cases() -> list[Case]:
                 more = {"tool_tokens": {"tokens": ["<add>"]}, "optimiser": {"max_steps": 16}}
             if objective == "distill":
                 more = {"distillation": {"teacher": "teacher", "alpha": 0.25}}
+            if objective == "pretrain":
+                more = {"optimiser": {"max_steps": 12}}
             if objective in SAMPLED:
                 rl = {"answers": 8, "max_answer_tokens": 12, "beta": 0.0, "rule": "korean"}
                 steps = {
                     "max_steps": 40,
                     "batch_size": 16,
-                    "learning_rate": 2e-3 if method == "full" else 1e-2,
+                    "learning_rate": 2e-3 if method == "full" else 3e-2,
                 }
                 found.append(Case(objective, method, {"reinforcement": rl, "optimiser": steps}, "small"))
                 continue

@@ -158,7 +158,7 @@ def test_it_learns_changes_what_it_should_and_answers(
         assert difference == 0
     answer = _answer(case, place, plan, result, model, tokenizer)
     place.lines.append(
-        f"{case.name:22}{case.model:9}{len(changed):>6}/{len(seen.before):<6}{result['trained_parameters']:>13,}"
+        f"{case.name:24}{case.model:9}{len(changed):>6}/{len(seen.before):<6}{result['trained_parameters']:>13,}"
         f"{start:>10.4f}{end:>10.4f}{difference:>10.1e}{trained:>7.0f}  {answer}"
     )
     shutil.rmtree(Path(result["artifact"]).parent)
@@ -345,8 +345,11 @@ def _answer(
     return json.dumps(told.text, ensure_ascii=False)
 
 
-HEAD = """{count} of {all} trainings. smollm2 is SmolLM2-135M-Instruct in float32, small a random Llama of two layers of
-64 made on the spot; 6 steps of 2 rows (others: tests/long/method_cases.py).
+COLUMNS = (
+    f"{'training':24}{'model':9}{'tensors':>13}{'trained':>13}{'start':>10}{'end':>10}{'logits':>10}{'s':>7}"
+)
+HEAD = """{count} of {all} trainings, each as it ran last. smollm2 is SmolLM2-135M-Instruct in float32, small a random
+Llama of two layers of 64 made on the spot; 6 steps of 2 rows (others: tests/long/method_cases.py).
 
 tensors  how many of all the training changed, by digests before and after: exactly those that the method trains
 trained  their parameters, equal to the method's formula
@@ -360,12 +363,14 @@ answer   of the arena's engine, equal to transformers' own greedy text where not
 
 
 def _write_down(lines: list[str]) -> None:
+    """Into the evidence, where lines of trainings that did not run this time stay."""
     folder = os.environ.get("ARENA_EVIDENCE")
     if not folder or not lines:
         return
-    columns = f"{'training':22}{'model':9}{'tensors':>13}{'trained':>13}{'start':>10}{'end':>10}{'logits':>10}{'s':>7}"
-    text = (
-        HEAD.format(count=len(lines), all=len(CASES) + 1) + "\n".join([f"{columns}  answer", *lines]) + "\n"
-    )
-    name = "training-methods-small.txt" if MODEL == "small" else "training-methods.txt"
-    (Path(folder) / name).write_text(text, encoding="utf-8")
+    file = Path(folder) / ("training-methods-small.txt" if MODEL == "small" else "training-methods.txt")
+    before = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
+    found = {line.split()[0]: line for line in [*before, *lines] if line.strip()}
+    order = [*(case.name for case in CASES), "torchrun,"]
+    told = [found[name] for name in order if name in found]
+    text = HEAD.format(count=len(told), all=len(CASES) + 1) + "\n".join([f"{COLUMNS}  answer", *told]) + "\n"
+    file.write_text(text, encoding="utf-8")
