@@ -289,9 +289,11 @@ def _place(groups: Groups, version_a: Ints, version_b: Ints) -> _Placed:
         a, b = a[apart], b[apart]
     there = np.zeros(len(groups.names), dtype=bool)
     there[a] = there[b] = True
-    present, place = np.flatnonzero(there), np.cumsum(there) - 1
-    names = tuple(groups.names[group] for group in present)
-    return _Placed(names, present, apart, place[a], place[b])
+    present = np.flatnonzero(there)
+    if len(present) < len(there):
+        place = np.cumsum(there) - 1
+        a, b = place[a], place[b]
+    return _Placed(tuple(groups.names[group] for group in present), present, apart, a, b)
 
 
 def _from_rows(store: Store, query: BoardQuery, excluded: dict[str, int]) -> Selected:

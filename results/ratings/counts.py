@@ -40,9 +40,14 @@ class PairCounts:
         Raises ValueError for an index or code out of range, a negative or non-finite count or weight, or a
         model compared with itself.
         """
-        a_, b_, outcome_ = (each.astype(np.int64) for each in checked(a, b, outcome, models))
+        a_, b_, outcome_ = checked(a, b, outcome, models)
         size, shape = models * models * 3, (models, models, 3)
-        flat = (a_ * models + b_) * 3 + outcome_
+        # In place: new memory for each step would take longer than the steps.
+        flat = a_.astype(np.int64)
+        flat *= models
+        np.add(flat, b_, out=flat, casting="unsafe")
+        flat *= 3
+        np.add(flat, outcome_, out=flat, casting="unsafe")
         n = None if count is None else _nonnegative("count", count, len(a_))
         if weight is None:
             plain = np.asarray(np.bincount(flat, n, size), dtype=np.float64).reshape(shape)
