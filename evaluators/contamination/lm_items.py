@@ -66,10 +66,9 @@ def _item(task: Any, number: int, document: dict[str, Any]) -> LmItem:
     choices = _texts(task.doc_to_choice(document)) if task.config.doc_to_choice is not None else []
     target = task.doc_to_target(document)
     answers = [] if isinstance(target, int) else _texts(target)
-    return LmItem(
-        id=str(number), doc_hash=hash_string(told), input=asked or None,
-        **({"choices": choices} if choices else {}), **({"answers": answers} if answers else {}),
-    )  # fmt: skip
+    fields = {"input": asked, "choices": choices, "answers": answers}
+    given = {name: value for name, value in fields.items() if value}
+    return LmItem.model_validate({"id": str(number), "doc_hash": hash_string(told), **given})
 
 
 def _text(value: Any) -> str:
