@@ -160,7 +160,7 @@ async def test_the_contestant_that_learned_calls(engine_pool: EnginePool, model_
     from prompt_formats.conversation import Conversation
 
     wanted = {
-        "Wake me at 6:40 am.": "alarm(time=06:40)",
+        "Give me 15 minutes on the clock.": "timer(minutes=15)",
         "What is the weather in Busan tomorrow?": "weather(city=Busan, day=tomorrow)",
         "turn the kitchen light off": "light(room=kitchen, state=off)",
         "15분 지나면 알려 줄래?": "timer(minutes=15)",
