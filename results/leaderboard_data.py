@@ -215,7 +215,7 @@ def _from_counts(store: Store, query: BoardQuery, excluded: dict[str, int]) -> S
         version_a, version_b, outcome = outcomes_of(values_of(table, "cell"))
     else:
         table = _read_counts(store, query, columns)
-        version_a, version_b = ints(table, "version_a"), ints(table, "version_b")
+        version_a, version_b = (values_of(table, name) for name in ("version_a", "version_b"))
         outcome = _OUTCOME_OF[values_of(table, "letter")]
     groups = groups_of(store, query.by)  # after the counts, so that it has every version that they name
     n = ints(table, "n")
