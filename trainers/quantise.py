@@ -131,11 +131,9 @@ def quantise(
     }
     scales = None
     if kind == "static":
-        folder = _with_scales(
-            plan.base.path,
-            store.data_dir.resolve() / "quantised" / f"{named}-{new_id().hex[-8:]}",
-            told["scales"],
-        )
+        # Its last part is what the base is called: a prompt format may follow from that.
+        place = store.data_dir.resolve() / "quantised" / f"{named}-{new_id().hex[-8:]}"
+        folder = _with_scales(plan.base.path, place / plan.base.model_id.rpartition("/")[2], told["scales"])
         scales = folder / INPUT_SCALES
         changes |= {"source": str(folder), "revision": None}
     entered = enter(store, base.spec.model_copy(update=changes), store.data_dir, owner="trainer")
