@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from evaluators.suites.catalogue import all_suites
 from tests.browser.conftest import Arena
-from tests.trainers.conftest import ROWS
+from tests.trainers.tiny_models import ROWS
 
 pytestmark = pytest.mark.browser
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from results.store import open_store
 from tests.browser.conftest import Arena
-from tests.trainers.conftest import ROWS
+from tests.trainers.tiny_models import ROWS
 from trainers.datasets import add_dataset
 
 pytestmark = pytest.mark.browser

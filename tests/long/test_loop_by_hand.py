@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -57,8 +58,8 @@ def test_votes_become_a_model_that_battles_its_parent(model_data_dir: Path, tmp_
 
     # 1. Votes: people on battles between two contestants of the demo.
     arena(data, "battles", "run", "--prompts", first, "--models", f"{PARENT} {CALLS}", "--max-tokens", "24")
-    voted = vote(data)
-    assert voted == 28
+    who = new_id()
+    assert vote(data, who) == 28
 
     # 2. Data: the winning answers.
     built = json.loads(
@@ -79,7 +80,7 @@ def test_votes_become_a_model_that_battles_its_parent(model_data_dir: Path, tmp_
     arena(
         data, "battles", "run", "--prompts", second, "--models", f"{PARENT} challenger", "--max-tokens", "24"
     )
-    assert vote(data) == 12
+    assert vote(data, who) == 12
 
     # 5. Is it better, and how sure is that?
     told = arena(data, "leaderboard", "--models", "challenger", "--against", PARENT, notes=True)
@@ -131,8 +132,8 @@ def arena(data: Path, *arguments: str, notes: bool = False) -> str:
     return " ".join((done.stdout + done.stderr).split()) if notes else done.stdout
 
 
-def vote(data: Path) -> int:
-    """A person's votes on all battles that wait for one, as the Battle page takes them; how many these were."""
+def vote(data: Path, who: UUID) -> int:
+    """A person's votes on all battles that wait for theirs, as the Battle page takes them; how many these were."""
 
     def no_engine(spec: ModelSpec) -> Engine:
         raise AssertionError("a prepared battle asks no model")
@@ -143,7 +144,7 @@ def vote(data: Path) -> int:
             roster = open_roster(store, settings, data, [])
             policy = policy_from(settings.matchmaking)
             battles = BattleService(store, roster, no_engine, policy, settings.battle)
-            who, count = new_id(), 0
+            count = 0
             store.register_voter(VoterRecord(id=who))
             while True:
                 try:
