@@ -34,7 +34,8 @@ app = typer.Typer(no_args_is_help=True, help="Import, export, forget and screen 
 @app.command(name="import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="CSV, TSV, JSONL, JSON, Parquet or Arrow file, or a folder.", show_default=False)
+        Path,
+        typer.Argument(help="CSV, TSV, JSONL, JSON, Parquet or Arrow file, or a folder.", show_default=False),
     ],
     map_: Annotated[
         list[str] | None,
@@ -105,7 +106,9 @@ def import_(
 
 @app.command(name="export")
 def export(
-    file: Annotated[Path, typer.Argument(help="File to write: .csv, .tsv, .jsonl, .json, .parquet or .arrow.")],
+    file: Annotated[
+        Path, typer.Argument(help="File to write: .csv, .tsv, .jsonl, .json, .parquet or .arrow.")
+    ],
     format_: Annotated[
         str,
         typer.Option(
