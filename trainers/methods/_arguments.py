@@ -11,7 +11,7 @@ from trainers.methods._loading import device
 from trainers.recipes import Recipe
 
 _OPTIMISERS = {
-    "adamw": "adamw_torch",
+    "adamw": "adamw_torch_fused",
     "adamw_8bit": "paged_adamw_8bit",
     "sgd": "sgd",
     "adafactor": "adafactor",
