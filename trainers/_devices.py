@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from results.store.ledger import capacity
 
 CPU_UTILISATION = 0.47
-"""Share of a plain matrix product's speed that training reaches on a CPU: LoRA on SmolLM2-135M, 2 rows of 128 tokens, one
-thread, by CPU time (docs/evidence/training-overhead.txt). A first job here replaces it by its own speed."""
+"""Share of a plain matrix product's speed that training reaches on a CPU: LoRA on SmolLM2-135M, 2 rows of 128 tokens,
+one thread, by CPU time (docs/evidence/training-overhead.txt). A first job here replaces it by its own speed."""
 GPU_UTILISATION = 0.35
 """Share of the data sheet's bfloat16 figure that training reaches on a GPU, as usually reported (MFU 0.3-0.4)."""
 
