@@ -19,25 +19,33 @@ Params = Sequence[Any] | Mapping[str, Any] | None
 
 QUERY_TIMEOUT = 120.0
 
+# The database was closed under the reader: no fault of the query.
+_CLOSED = (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException)
+
 
 def select(database: Database, sql: str, params: Params) -> pa.Table:
     """The result of one SELECT. Raises BadQuery for anything else, StoreBusy where it takes too long."""
     with database.reading() as cursor:
         try:
             statements = cursor.extract_statements(sql)
+        except _CLOSED:
+            raise
         except duckdb.Error as error:
             raise BadQuery(f"the query cannot be read: {error}") from error
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
             kinds = ", ".join(str(statement.type.name) for statement in statements) or "nothing"
             raise BadQuery(f"a query must be one SELECT; this is {kinds}")
-        cursor.execute("BEGIN TRANSACTION READ ONLY")
         alarm = threading.Timer(QUERY_TIMEOUT, cursor.interrupt)
         alarm.start()
         try:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
             return cursor.execute(statements[0], _bound(params)).to_arrow_table()
         except duckdb.InterruptException as error:
-            raise StoreBusy(f"the query was stopped after {QUERY_TIMEOUT:.0f} s: {sql[:200]}") from error
-        except (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException):
+            raise StoreBusy(
+                f"the query was stopped, after {QUERY_TIMEOUT:.0f} s or because the database is opened again: "
+                f"{sql[:200]}"
+            ) from error
+        except _CLOSED:
             raise
         except duckdb.Error as error:
             raise BadQuery(f"the query failed: {error}") from error
