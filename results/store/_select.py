@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -37,14 +38,14 @@ def select(database: Database, sql: str, params: Params) -> pa.Table:
             raise BadQuery(f"a query must be one SELECT; this is {kinds}")
         alarm = threading.Timer(QUERY_TIMEOUT, cursor.interrupt)
         alarm.start()
+        began = time.monotonic()
         try:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             return cursor.execute(statements[0], _bound(params)).to_arrow_table()
         except duckdb.InterruptException as error:
-            raise StoreBusy(
-                f"the query was stopped, after {QUERY_TIMEOUT:.0f} s or because the database is opened again: "
-                f"{sql[:200]}"
-            ) from error
+            late = time.monotonic() - began >= QUERY_TIMEOUT
+            why = f"after {QUERY_TIMEOUT:.0f} s" if late else "because the database is opened again"
+            raise StoreBusy(f"the query was stopped {why}: {sql[:200]}") from error
         except _CLOSED:
             raise
         except duckdb.Error as error:
