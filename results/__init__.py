@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from results.figures import count_map, interval_plot, line_plot, ratings_plot, win_rate_map
     from results.frames import Ratings, rate_frame, table
+    from results.grade_means import judge_grades
     from results.interchange import export_grades, export_votes, import_answers, import_votes
     from results.items import suite_items
-    from results.judge_grades import judge_grades
     from results.leaderboard import BoardQuery, Leaderboard, rate
     from results.leaderboard_changes import changes_since
     from results.leaderboard_facts import row_facts
@@ -72,7 +72,7 @@ _HOME = {
     "results.figures": ("count_map", "interval_plot", "line_plot", "ratings_plot", "win_rate_map"),
     "results.interchange": ("export_grades", "export_votes", "import_answers", "import_votes"),
     "results.items": ("suite_items",),
-    "results.judge_grades": ("judge_grades",),
+    "results.grade_means": ("judge_grades",),
     "results.reports": ("ReportQuery", "write_report"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

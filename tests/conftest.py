@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,13 @@ from arena.engines.pool import EnginePool
 from arena.engines.spec import ModelSpec
 
 TESTS = Path(__file__).parent
+
+
+def pytest_configure() -> None:
+    """Ctrl+C works in the processes that tests start, also where the tests themselves run in the background of a
+    script: a shell has such ones ignore it, and so would their children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

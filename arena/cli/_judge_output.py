@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from evaluators.judge import JudgePlan, JudgeReport, JudgeSummary, JuryReport
     from results.agreement import Share
     from results.calibration import Calibration
+    from results.grade_means import ModelGrades
     from results.judge_agreement import JudgeAgreement
     from results.judge_bias import Usability
-    from results.judge_grades import ModelGrades
     from results.store.judging import Standing
 
 REASONS = {

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from evaluators.judge.stored import KnownJudge, find_judge, stored_calls
 from results.agreement import Share, wilson
+from results.grade_means import ModelGrades, judge_grades
 from results.judge_bias import (
     FEW_PAIRS,
     LengthControl,
@@ -24,7 +25,6 @@ from results.judge_bias import (
     standing,
     two_orders,
 )
-from results.judge_grades import ModelGrades, judge_grades
 from results.store import Store
 from results.store.judging import JudgeCall
 

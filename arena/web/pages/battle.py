@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,10 +11,11 @@ from uuid import UUID
 
 import gradio as gr
 
-from arena.battle import SIDES, BattleError, BattleView, SideView
+from arena.battle import BattleError, BattleView
 from arena.web._frame import Page, PageContext
 from arena.web._i18n import LOCALES, i18n, locale_of, text
-from results.records import Side, Verdict
+from arena.web.pages.battle_views import side_label, side_messages, status_line
+from results.records import Verdict
 from results.store import StoreError
 
 log = logging.getLogger(__name__)
@@ -323,9 +323,9 @@ class _BattlePage:
             parts.empty: gr.update(visible=view is None),
             parts.chats: gr.update(visible=view is not None),
             parts.votes: gr.update(visible=view is not None),
-            parts.status: _status(view, locale),
-            parts.chat_a: gr.update(value=_messages(view, "a", locale), label=_label(view, "a")),
-            parts.chat_b: gr.update(value=_messages(view, "b", locale), label=_label(view, "b")),
+            parts.status: status_line(view, locale),
+            parts.chat_a: gr.update(value=side_messages(view, "a", locale), label=side_label(view, "a")),
+            parts.chat_b: gr.update(value=side_messages(view, "b", locale), label=side_label(view, "b")),
             parts.undo: gr.update(visible=phase == "voted"),
             parts.reveal: gr.update(visible=phase == "voted"),
             parts.new: gr.update(visible=phase in ("voting", "revealed")),
@@ -350,70 +350,6 @@ def _in_locale(key: str) -> str:
     """A JavaScript function that gives the text of `key` in the language of the page."""
     by_locale = json.dumps({locale: text(locale, key) for locale in LOCALES})
     return f"() => ({by_locale})[document.documentElement.lang]"
-
-
-def _label(view: BattleView | None, side: Side) -> str:
-    label = str(i18n(f"battle.side_{side}"))
-    if view is None or view.names is None:
-        return label
-    return f"{label}: {view.names[SIDES.index(side)]}"
-
-
-def _messages(view: BattleView | None, side: Side, locale: str) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    for turn in view.turns if view else ():
-        answer: SideView = getattr(turn, side)
-        messages.append({"role": "user", "content": turn.prompt})
-        if answer.thinking:
-            title = text(locale, "battle.thinking")
-            messages.append({"role": "assistant", "content": answer.thinking, "metadata": {"title": title}})
-        if answer.text:
-            messages.append({"role": "assistant", "content": answer.text})
-        note = _note(answer, locale)
-        if note:
-            messages.append({"role": "assistant", "content": f"*{note}*"})
-        if answer.dropped_rounds:
-            rounds = "\n".join(f"- {_as_text(begins)}" for begins in answer.dropped_rounds)
-            messages.append({"role": "assistant", "content": f"{text(locale, 'side.dropped')}\n{rounds}"})
-    return messages
-
-
-def _as_text(words: str) -> str:
-    """Words of others, which are not Markdown, for a place that is."""
-    return re.sub(r"([\\`*_\[\]<>#|~])", r"\\\1", " ".join(words.split()))
-
-
-def _note(answer: SideView, locale: str) -> str | None:
-    if answer.status == "failed":
-        key = f"side.failed.{answer.error_kind}"
-        return text(locale, key)
-    if answer.status == "stopped":
-        return text(locale, "side.stopped")
-    if answer.status == "waiting":
-        return text(locale, "side.waiting")
-    if answer.status == "finished" and not answer.text:
-        return text(locale, "side.empty")
-    return None
-
-
-def _status(view: BattleView | None, locale: str) -> str:
-    if view is None:
-        return text(locale, "status.idle")
-    last = view.turns[-1]
-    if view.phase == "answering":
-        over = sum(side.status in ("finished", "stopped", "failed") for side in (last.a, last.b))
-        return text(locale, "status.one_left" if over else "status.answering")
-    if view.phase == "voting":
-        if not view.counted:
-            return text(locale, "status.failed")
-        return text(locale, "status.voting" if view.may_continue else "status.voting_full")
-    if view.phase == "voted":
-        return text(locale, "status.voted", seconds=max(1, round(view.undo_seconds)))
-    assert view.names is not None
-    assert view.verdict is not None
-    a, b = (_as_text(name) for name in view.names)
-    status = text(locale, "status.revealed", a=a, b=b, verdict=text(locale, f"verdict.{view.verdict}"))
-    return status if view.counted else f"{status} {text(locale, 'status.not_counted')}"
 
 
 PAGE = Page("", "battle", build)

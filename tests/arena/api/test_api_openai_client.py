@@ -259,7 +259,15 @@ def test_a_prompt_may_be_token_ids(client: openai.OpenAI, smollm2_dir: Path) -> 
     (expected,) = client.completions.create(prompt=text, **asked).choices
     found = client.completions.create(prompt=[ids, ids[:1]], **asked).choices
     assert found[0].text == expected.text == text + " Paris"
-    assert found[0].logprobs == expected.logprobs
+    assert found[0].logprobs is not None
+    assert expected.logprobs is not None
+    assert found[0].logprobs.tokens == expected.logprobs.tokens
+    # Prompts of different lengths share a batch: float32 rounds otherwise there.
+    some, same = found[0].logprobs.token_logprobs, expected.logprobs.token_logprobs
+    assert some is not None
+    assert same is not None
+    assert some[0] is same[0] is None
+    assert some[1:] == pytest.approx(same[1:], abs=1e-3)
     assert found[1].logprobs is not None
     assert found[1].logprobs.token_logprobs is not None
     assert found[1].logprobs.token_logprobs[0] is None

@@ -31,6 +31,9 @@ def test_open_streams_are_finished_when_the_server_is_asked_to_stop(
     reader = threading.Thread(target=read)
     reader.start()
     assert begun.wait(30)
+    deadline = time.monotonic() + 60
+    while not list_backups(served.data_dir) and time.monotonic() < deadline:
+        time.sleep(0.05)
     served.process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + 60
     while (late := httpx.get(f"{served.url}/readyz")).status_code == 200 and time.monotonic() < deadline:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from evaluators.judge import known_judges, summarise_judge
+from results.grade_means import judge_grades
 from results.interchange import BadFile, export_grades, import_votes
-from results.judge_grades import judge_grades
 from results.leaderboard import leaderboard
 from results.store import Store, open_store
 from results.store.judging import JudgeProfile, JudgeRun, begin_judge_run
