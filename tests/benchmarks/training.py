@@ -6,9 +6,9 @@ The plain script gets the same ids and arguments; what ours does more (progress 
 is the overhead. Speed is tokens per second of CPU time (all threads): both train in turns within one process, so that
 what else the machine does falls on both; `overhead` is the median over the turns, with the lowest and the highest,
 `told` the share of a step that our callbacks take, `more ms` what our step takes more, by the same clock. Memory is
-what is resident above the process after its imports, at its peak, each in a process of its own. `of product` is the
-arithmetic of a step, by CPU second, as a share of what a plain matrix product reaches
-(`trainers._devices.CPU_UTILISATION`).
+what is resident above the process after its imports, at its peak, each in a process of its own. Another process owns
+the store, as `arena train run` and the web app do. `of product` is the arithmetic of a step, by CPU second, as a share
+of what a plain matrix product reaches (`trainers._devices.CPU_UTILISATION`).
 """
 
 from __future__ import annotations
@@ -117,6 +117,20 @@ def watched_memory() -> Iterator[list[int]]:
         thread.join()
 
 
+@contextmanager
+def owned_store(data_dir: Path) -> Iterator[None]:
+    """Another process owns the store meanwhile."""
+    code = "import sys; from results.store import open_store\nwith open_store(sys.argv[1]): print(flush=True); input()"
+    arguments = [sys.executable, "-c", code, str(data_dir)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+        assert owner.stdout
+        owner.stdout.readline()
+        try:
+            yield
+        finally:
+            owner.communicate(b"\n")
+
+
 def child(how: str, plan_file: Path) -> None:
     """Train by the plan and print the figures: memory of "ours" or "plain", or the speed of "both"."""
     import torch
@@ -166,7 +180,7 @@ def speeds(plan: Any, data_dir: Path) -> dict[str, Any]:
     arguments = ours.common_arguments
     ours.common_arguments = lambda *given, **named: {**arguments(*given, **named), "save_strategy": "no"}
     ours._save = lambda *given: None
-    with open_store(data_dir) as store:
+    with owned_store(data_dir), open_store(data_dir) as store:
         job = add_job(store, JobRecord(id=new_id(), name="measured", recipe=plan.model_dump(mode="json")))
         claim_job(store, Claim(id=job.id, pid=os.getpid(), process_start=0.0))
         make = ours.make_trainer
