@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, Literal
 import yaml
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from arena.engines.base import GenerationRequest, Sampling, ScoreRequest
 from evaluators.suites.errors import SuiteError
@@ -25,6 +27,12 @@ from prompt_formats import Conversation, InvalidInput
 
 ByLanguage = str | dict[str, str]
 TOOLS = "tools.jsonl"
+MOST_LETTERS = 80
+NAMES = f"letters, digits, - and _, at most {MOST_LETTERS}, beginning with a letter or digit"
+
+
+_NEEDS_MORE = ("code", "rubric")
+"""Scorers that cannot be tried on an empty answer: they would run it, or ask a judge."""
 
 
 class Generating(BaseModel):
@@ -48,7 +56,7 @@ class Definition(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
-    suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=80)
+    suite: str
     version: str = "1"
     title: ByLanguage = ""
     description: ByLanguage = ""
@@ -64,6 +72,15 @@ class Definition(BaseModel):
     labels: tuple[str, ...] = ()
     label_sets: dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]] = {}  # pydantic copies it
     scorer_options: dict[str, Any] = {}
+
+    @field_validator("suite")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        # A name is a folder's name and a word of commands.
+        name = unicodedata.normalize("NFC", name)
+        if len(name) > MOST_LETTERS or not re.fullmatch(r"[^\W_][\w-]*", name):
+            raise ValueError(f"'{name}' cannot be a suite's name: {NAMES}")
+        return name
 
     @model_validator(mode="after")
     def _known_names(self) -> Definition:
@@ -183,6 +200,14 @@ class Suite:
             return self.scorer.score(answer, case)
         except ValueError as error:
             raise SuiteError(f"{self.name}, item {item.id}: {error}") from error
+
+    def check(self, items: Iterable[Item]) -> None:
+        """Raise SuiteError for the first item that cannot be asked or scored: a prompt's missing field, a schema that
+        is none, a scorer without what it compares with."""
+        for item in items:
+            request = self.request(item)
+            if self.scorer.asks == "text" and self.definition.scorer not in _NEEDS_MORE:
+                self.score(request, Answer())
 
     @cached_property
     def _options(self) -> Any:

@@ -16,6 +16,14 @@ DIFFICULTIES = ("easy", "medium", "hard", "")
 """What items may be tagged as; '' for those that are not."""
 
 
+_OURS = "Value error, "
+"""What pydantic puts before the messages of our own checks."""
+
+
+class BadItem(SuiteError):
+    """An item lacks a field that its scorer reads, or holds a wrong one."""
+
+
 class Item(BaseModel):
     """One test case. Further keys are kept: prompts and scorers read them (`values`).
 
@@ -81,7 +89,7 @@ def check_items(
             if needed is not None:
                 needed.model_validate(item.values)
         except ValidationError as error:
-            raise SuiteError(f"{place}: {explained(error)}") from error
+            raise BadItem(f"{place}: {explained(error)}") from error
         if item.id in places:
             raise SuiteError(f"{place}: the id '{item.id}' stands already at {places[item.id]}")
         places[item.id] = place
@@ -94,7 +102,9 @@ def check_items(
 def explained(error: ValidationError) -> str:
     """What pydantic found, in one line."""
     return "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc']) or 'item'}: {problem['msg']}"
+        ": ".join(
+            filter(None, (".".join(str(part) for part in problem["loc"]), problem["msg"].removeprefix(_OURS)))
+        )
         for problem in error.errors()
     )
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ import yaml
 from pydantic import ValidationError
 
 from arena._language import language_of
-from evaluators.suites.catalogue import OWN
-from evaluators.suites.definition import Definition, Suite, load_suite
+from evaluators.suites.case_files import read_rows
+from evaluators.suites.catalogue import OWN, STARTER
+from evaluators.suites.definition import MOST_LETTERS, NAMES, Definition, Suite, load_suite
 from evaluators.suites.errors import SuiteError
-from evaluators.suites.items import Item, check_items, explained, write_items
+from evaluators.suites.items import BadItem, Item, check_items, explained, write_items
 from evaluators.suites.scorers import scorer_named
 
 # What people call the columns, in the order in which a name is looked for.
@@ -55,7 +55,6 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 LISTS = ("targets", "answers", "choices", "references", "tags", "labels")
 """Fields that hold several texts: in a cell they are JSON, or divided by `|`."""
-_EMPTY_COLUMN = "column {}"
 
 
 def add_suite(
@@ -81,139 +80,47 @@ def add_suite(
     """
     if file.is_dir() or file.suffix in (".yaml", ".yml"):
         return _take_in(load_suite(file), data_dir, replace=replace)
-    rows = list(_rows(file))
+    rows = list(read_rows(file))
     if not rows:
         raise SuiteError(f"{file}: there are no rows")
     known = list(dict.fromkeys(key for _, row in rows for key in row))
     fields = _fields(file, known, columns or {})
-    shaped = [
-        (place, _shaped(place, row, fields, number)) for number, (place, row) in enumerate(rows, start=1)
-    ]
+    shaped = [(place, _shaped(row, fields, number)) for number, (place, row) in enumerate(rows, start=1)]
     chosen = scorer_named(scorer or _guess(shaped[0][1]))
+    first = _first_number(file, shaped)
     for place, row in shaped:
         if "input" not in row and "messages" not in row and prompt is None:
             raise SuiteError(
                 f"{place}: there is no input. Columns: {', '.join(known)}. Say which one it is, for example "
                 f"--column input={known[0]}"
             )
-        if "input" in row:
-            row.setdefault("language", language_of(str(row["input"])))
-        if (
-            chosen.name in ("contains", "grounded_answer", "consistency")
-            and "answers" not in row
-            and "target" in row
-        ):
-            row["answers"] = _listed(row.pop("target"))
-        if chosen.name == "json_fields" and isinstance(row.get("target"), str):
-            row["target"] = _json_target(place, row["target"])
+        _fit(place, row, chosen.name, first)
     try:
         items = check_items(shaped, chosen.fields)
-    except SuiteError as error:
+    except BadItem as error:
         raise SuiteError(
-            f"{error}. Scorer {chosen.name} needs: {', '.join(chosen.fields.model_fields)}; this file gives: "
-            f"{', '.join(f'{field} (column {column})' for column, field in fields.items())}"
+            f"{error}. Scorer {chosen.name} reads {', '.join(chosen.fields.model_fields)}; {file.name} has "
+            f"{', '.join(_told(field, column) for column, field in fields.items())}: name another column with "
+            "--column FIELD=COLUMN, or another scorer with --scorer"
         ) from error
     definition = _definition(name or _name(file), chosen.name, items, prompt, options or {})
     return _write(definition, items, data_dir, replace=replace)
 
 
-def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row beside the place that it came from."""
-    if not file.is_file():
-        raise SuiteError(f"{file}: no such file")
-    match file.suffix.lower():
-        case ".jsonl" | ".ndjson":
-            for number, line in enumerate(_text(file).split("\n"), start=1):
-                if line.strip():
-                    yield f"{file}, line {number}", _json_row(f"{file}, line {number}", line)
-        case ".json":
-            try:
-                rows = json.loads(_text(file))
-            except ValueError as error:
-                raise SuiteError(f"{file}: not valid JSON: {error}") from error
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                raise SuiteError(f"{file}: expected a list of objects")
-            for number, row in enumerate(rows, start=1):
-                yield f"{file}, entry {number}", row
-        case ".csv" | ".tsv":
-            text = _text(file)
-            dialect = "excel-tab" if file.suffix == ".tsv" or "\t" in text.split("\n", 1)[0] else "excel"
-            reader = csv.reader(io.StringIO(text, newline=""), dialect=dialect, strict=True)
-            yield from _table(file, reader, lambda: reader.line_num)
-        case ".xlsx":
-            yield from _sheet(file)
-        case other:
-            raise SuiteError(
-                f"{file}: a {other or 'file without an ending'} cannot be read; give .csv, .tsv, .xlsx, .json, .jsonl "
-                "or a suite's .yaml"
-            )
+def _told(field: str, column: str) -> str:
+    return field if field == column else f"{field} (column {column})"
 
 
-def _sheet(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        from openpyxl import load_workbook
-        from openpyxl.utils.exceptions import InvalidFileException
-    except ImportError as error:
-        raise SuiteError(f"{file}: spreadsheets need openpyxl: pip install 'palaestra[eval]'") from error
-    try:
-        book = load_workbook(file, read_only=True, data_only=True)
-    except (InvalidFileException, OSError, KeyError, ValueError) as error:
-        raise SuiteError(f"{file}: not readable as a spreadsheet: {error}") from error
-    try:
-        numbers = {"line": 0}
-
-        def cells() -> Iterator[list[Any]]:
-            for row in book.worksheets[0].iter_rows(values_only=True):
-                numbers["line"] += 1
-                yield ["" if cell is None else cell for cell in row]
-
-        yield from _table(file, cells(), lambda: numbers["line"])
-    finally:
-        book.close()
-
-
-def _table(file: Path, rows: Iterator[Sequence[Any]], line: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        header = next(rows, None)
-        if header is None:
-            return
-        names = [
-            str(cell).strip() or _EMPTY_COLUMN.format(place) for place, cell in enumerate(header, start=1)
-        ]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise SuiteError(f"{file}, line 1: two columns are named '{twice}'")
-        for row in rows:
-            if not any(str(cell).strip() for cell in row):
-                continue
-            if len(row) > len(names):
-                raise SuiteError(
-                    f"{file}, line {line()}: {len(row)} cells, but {len(names)} columns in the first line"
-                )
-            values = {name: cell for name, cell in zip(names, row, strict=False) if str(cell).strip()}
-            yield f"{file}, line {line()}", values
-    except csv.Error as error:
-        raise SuiteError(f"{file}, line {line()}: not readable as CSV: {error}") from error
-
-
-def _text(file: Path) -> str:
-    raw = file.read_bytes()
-    for encoding in ("utf-8-sig", "cp949"):  # Korean spreadsheets on Windows save CSV as CP949
-        try:
-            return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise SuiteError(f"{file}: neither UTF-8 nor CP949 text")
-
-
-def _json_row(place: str, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise SuiteError(f"{place}: not valid JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise SuiteError(f"{place}: expected a JSON object")
-    return row
+def _fit(place: str, row: dict[str, Any], scorer: str, first: int) -> None:
+    """Put what people write into a row's fields into the form that its scorer reads."""
+    if "input" in row:
+        row.setdefault("language", language_of(str(row["input"])))
+    if "choices" in row and isinstance(row.get("target"), str):
+        row["target"] = _choice(place, row["target"], row["choices"], first)
+    if scorer in ("contains", "grounded_answer", "consistency") and "answers" not in row and "target" in row:
+        row["answers"] = _listed(row.pop("target"))
+    if scorer == "json_fields" and isinstance(row.get("target"), str):
+        row["target"] = _json_target(place, row["target"])
 
 
 def _fields(file: Path, known: list[str], columns: Mapping[str, str]) -> dict[str, str]:
@@ -235,7 +142,7 @@ def _fields(file: Path, known: list[str], columns: Mapping[str, str]) -> dict[st
     return fields
 
 
-def _shaped(place: str, row: Mapping[str, Any], fields: Mapping[str, str], number: int) -> dict[str, Any]:
+def _shaped(row: Mapping[str, Any], fields: Mapping[str, str], number: int) -> dict[str, Any]:
     shaped: dict[str, Any] = {}
     for column, value in row.items():
         field = fields[column]
@@ -248,22 +155,38 @@ def _shaped(place: str, row: Mapping[str, Any], fields: Mapping[str, str], numbe
         else:
             shaped[field] = str(value)
     shaped.setdefault("id", f"{number:04d}")
-    if "choices" in shaped and isinstance(shaped.get("target"), str):
-        shaped["target"] = _choice(place, shaped["target"], shaped["choices"])
     return shaped
 
 
-def _choice(place: str, target: str, choices: list[Any]) -> str:
-    """The right choice by its text, its letter or its number from 1."""
+def _first_number(file: Path, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
+    """Whether a file numbers its choices from 0 or from 1: from 0 where a 0 occurs, from 1 where a number is as large
+    as there are choices. Where neither does, programs (JSON) count from 0 and people from 1."""
+    numbered = [
+        (int(target), len(row["choices"]))
+        for _, row in rows
+        if "choices" in row and (target := str(row.get("target", "")).strip()).isdigit()
+    ]
+    if any(number == 0 for number, _ in numbered):
+        return 0
+    if any(number == count for number, count in numbered):
+        return 1
+    return 0 if file.suffix.lower() in (".json", ".jsonl", ".ndjson") else 1
+
+
+def _choice(place: str, target: str, choices: list[Any], first: int) -> str:
+    """The right choice by its text, its letter or its number, counted from `first`."""
     texts = [str(choice) for choice in choices]
     stripped = target.strip()
     if stripped in texts:
         return stripped
     if re.fullmatch(r"[A-Za-z]", stripped) and ord(stripped.upper()) - 65 < len(texts):
         return texts[ord(stripped.upper()) - 65]
-    if stripped.isdigit() and 1 <= int(stripped) <= len(texts):
-        return texts[int(stripped) - 1]
-    raise SuiteError(f"{place}: the answer '{target}' is none of the choices ({', '.join(texts)})")
+    if stripped.isdigit() and first <= int(stripped) < len(texts) + first:
+        return texts[int(stripped) - first]
+    raise SuiteError(
+        f"{place}: the answer '{target}' is none of the choices ({', '.join(texts)}): write its text, its letter or "
+        f"its number (counted from {first} in this file)"
+    )
 
 
 def _listed(value: Any) -> list[Any]:
@@ -296,9 +219,10 @@ def _guess(row: Mapping[str, Any]) -> str:
 
 
 def _name(file: Path) -> str:
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", file.stem).strip("-_")
+    # Names of files come decomposed from some systems: one suite, one spelling.
+    name = re.sub(r"[^\w-]+", "-", unicodedata.normalize("NFC", file.stem)).strip("-_")[:MOST_LETTERS]
     if not name:
-        raise SuiteError(f"{file}: give the suite a name (--name): letters, digits, - and _")
+        raise SuiteError(f"{file}: give the suite a name (--name): {NAMES}")
     return name
 
 
@@ -339,10 +263,13 @@ def _write(
     tools: Mapping[str, dict[str, Any]] | None = None,
 ) -> Suite:
     folder = data_dir / OWN / definition.suite
-    if folder.exists() and not replace:
-        raise SuiteError(f"there is a suite '{definition.suite}' already: give --name, or --replace")
-    # Checked under another name first: nothing half-made or broken takes the place of what works.
-    Suite(definition, tuple(items), folder, tools=tools).request(items[0])
+    if not replace and (folder.exists() or (STARTER / definition.suite).exists()):
+        raise SuiteError(
+            f"there is a suite '{definition.suite}' already: give yours another name (--name), or put it in the place "
+            "of that one (--replace)"
+        )
+    # Checked before anything is written: nothing half-made or broken takes the place of what works.
+    Suite(definition, tuple(items), folder, tools=tools).check(items)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("items*.jsonl"):
         old.unlink()

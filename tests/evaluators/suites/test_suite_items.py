@@ -155,8 +155,8 @@ def test_a_korean_spreadsheet_becomes_a_suite(tmp_path: Path) -> None:
     ):
         sheet.append(row)
     book.save(tmp_path / "고객.xlsx")
-    with pytest.raises(SuiteError, match="give the suite a name"):
-        add_suite(tmp_path / "고객.xlsx", tmp_path / "data")
+    named = add_suite(tmp_path / "고객.xlsx", tmp_path / "data")
+    assert (named.name, named.definition.scorer) == ("고객", "normalised")
     made = add_suite(tmp_path / "고객.xlsx", tmp_path / "data", name="customers")
     assert [(item.id, item.language, item.values["target"]) for item in made.items] == [
         ("1", "ko", "서울"),
@@ -191,6 +191,15 @@ def test_a_csv_of_windows_and_choices_by_letter(tmp_path: Path) -> None:
         ("a.doc", "x", "cannot be read; give .csv"),
         ("a.jsonl", "[1]\n", "line 1: expected a JSON object"),
         ("a.csv", "question,options,answer\na,x|y,z\n", "line 2: the answer 'z' is none of the choices"),
+        ("a.csv", "question,options,answer\na,x|y,0\nb,x|y,2\n", "line 3: the answer '2' is none"),
+        (
+            "a.csv",
+            "input;antwort\na;b\n",
+            "line 2: give target .* reads target, targets; a.csv has input, antw",
+        ),
+        ("a.xlsx", "no spreadsheet", "not readable as a spreadsheet"),
+        ("!.csv", "question,answer\na,b\n", "give the suite a name"),
+        ("classification.csv", "question,answer\na,b\n", "there is a suite 'classification' already"),
     ],
 )
 def test_bad_files_are_told_with_their_place(tmp_path: Path, name: str, text: str, told: str) -> None:
@@ -198,6 +207,36 @@ def test_bad_files_are_told_with_their_place(tmp_path: Path, name: str, text: st
     with pytest.raises(SuiteError, match=told):
         add_suite(tmp_path / name, tmp_path / "data")
     assert suite_folders(tmp_path / "data") == suite_folders()
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "right"),
+    [
+        ("a.csv", (1, 2), ("x", "y")),  # people count from 1
+        ("a.jsonl", (1, 2), ("y", "z")),  # programs count from 0
+        ("a.csv", (0, 2), ("x", "z")),
+        ("a.jsonl", (1, 3), ("x", "z")),
+        ("a.csv", ("z", "B"), ("z", "y")),
+    ],
+)
+def test_numbers_of_choices_are_counted_as_the_file_does(
+    tmp_path: Path, name: str, answers: tuple[int | str, ...], right: tuple[str, ...]
+) -> None:
+    rows = [
+        {"question": f"q{n}", "choices": ["x", "y", "z"], "answer": each} for n, each in enumerate(answers)
+    ]
+    lines = [json.dumps(row) for row in rows]
+    if name.endswith(".csv"):
+        lines = ["question;choices;answer", *(f"{row['question']};x|y|z;{row['answer']}" for row in rows)]
+    (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
+    made = add_suite(tmp_path / name, tmp_path / "data")
+    assert tuple(item.values["target"] for item in made.items) == right
+
+
+def test_a_schema_that_is_none_is_told_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"input": "x", "schema": {"type": "objct"}}\n', encoding="utf-8")
+    with pytest.raises(SuiteError, match="item 0001: scorer json_schema: the schema is not valid: 'objct'"):
+        add_suite(tmp_path / "a.jsonl", tmp_path / "data", scorer="json_schema")
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
