@@ -92,7 +92,7 @@ def model_card(plan: TrainingPlan, result: dict[str, Any]) -> str:
     recipe, data = plan.recipe, plan.dataset
     head: dict[str, Any] = {
         "base_model": plan.base.spec.source,
-        "library_name": "transformers" if recipe.method in ("full", "head") else "peft",
+        "library_name": "transformers" if recipe.method in ("full", "head", "tool_tokens") else "peft",
         "license": recipe.licence or plan.base.spec.licence or "unknown",
         "tags": ["palaestra", recipe.objective, recipe.method],
     }

@@ -17,6 +17,7 @@ from trainers.artifacts import MANIFEST
 from trainers.export_gguf import CannotExport, GgufExport, GgufType, OnTensor, export_gguf
 from trainers.jobs import plan_of
 from trainers.lineage import trained_spec
+from trainers.plan import RATES_ONLY
 
 __all__ = [
     "AdapterExport",
@@ -84,7 +85,7 @@ def export_folder(job: StoredJob, data_dir: Path, to: Path) -> FolderExport:
             to.rmdir()
         part.replace(to)
         return FolderExport(folder=to, merged=False)
-    if plan.recipe.objective in ("classify", "reward"):
+    if plan.recipe.objective in RATES_ONLY:
         raise CannotExport(
             f"{job.name} is an adapter that {'classifies' if plan.recipe.objective == 'classify' else 'rates'}; it is "
             "not merged into a model of text. Take the adapter as a zip (--out)"

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from arena.engines.memory import GPU_HOST_OVERHEAD, GPU_OVERHEAD, in_words
 from arena.engines.memory import estimate as inference_estimate
+from results.store import Store
 from results.store.ledger import capacity
 from trainers._devices import Device, catalogue, catalogue_date, this_machine
 from trainers._needs import DataSize, Need, flops_per_token, need_of
@@ -31,10 +32,9 @@ __all__ = [
     "TrainingEstimate",
     "TrainingMemory",
     "UnknownShapes",
-    "data_size",
     "estimate",
+    "estimate_plan",
     "estimate_training",
-    "measured_speed",
     "methods_table",
 ]
 
@@ -108,9 +108,8 @@ def estimate(plan: TrainingPlan) -> TrainingMemory:
     """Memory of a plan at its peak, to be reserved before it runs. Raises `EngineUnavailable` for broken files."""
     gpu = capacity().gpu > 0
     try:
-        _, ram, used = _totals(
-            plan.recipe, read_shapes(plan.base.path), DataSize(), gpu=gpu, beside=_beside(plan)
-        )
+        beside = tuple(map(read_shapes, _beside(plan)))
+        _, ram, used = _totals(plan.recipe, read_shapes(plan.base.path), DataSize(), gpu=gpu, beside=beside)
     except UnknownShapes:
         # Pickled weights tell no shapes: the 16 bytes a parameter that full fine-tuning takes at most.
         most = inference_estimate(plan.base.path).weights * 4
@@ -164,10 +163,35 @@ def estimate_training(
     )
 
 
+def estimate_plan(store: Store, plan: TrainingPlan) -> tuple[TrainingEstimate, list[MethodRow]]:
+    """All that is to be told of a plan before it starts: its own estimate with tokens counted in its rows and the speed
+    of earlier trainings here, and the methods side by side. Raises `UnknownShapes`, `InvalidInput`, `MissingRows`."""
+    size, beside = data_size(plan, store.data_dir), _beside(plan)
+    measured, devices = measured_speed(store, plan), this_machine()
+    found = estimate_training(
+        plan.recipe, plan.base.path, data=size, beside=beside, devices=devices, tokens_per_second=measured
+    )
+    methods = methods_table(
+        plan.recipe, plan.base.path, data=size, beside=beside, devices=devices, tokens_per_second=measured
+    )
+    return found, methods
+
+
 def methods_table(
-    recipe: Recipe, path: Path, *, data: DataSize | None = None, devices: Sequence[Device] | None = None
+    recipe: Recipe,
+    path: Path,
+    *,
+    data: DataSize | None = None,
+    beside: Sequence[Path] = (),
+    devices: Sequence[Device] | None = None,
+    tokens_per_second: tuple[float, str] | None = None,
 ) -> list[MethodRow]:
-    """The recipe's objective by each method that can do it, side by side. Raises `UnknownShapes`."""
+    """The recipe's objective by each method that can do it, side by side. A measured speed is that of the recipe's own
+    method; the others' times keep their proportion to it. Raises `UnknownShapes`."""
+    own = estimate_training(recipe, path, data=data, beside=beside, devices=devices)
+    measured = 1.0
+    if tokens_per_second is not None and own.tokens is not None and own.seconds:
+        measured = own.tokens / tokens_per_second[0] / own.seconds
     rows = []
     for method in METHODS:
         if recipe.objective not in OBJECTIVES_OF[method] or (
@@ -177,23 +201,24 @@ def methods_table(
         other = recipe.model_copy(
             update={"method": method, "frozen_layers": (), "qat": "none"} if method != recipe.method else {}
         )
-        found = estimate_training(other, path, data=data, devices=devices)
+        found = estimate_training(other, path, data=data, beside=beside, devices=devices)
         rows.append(
             MethodRow(
                 method=method,
                 trained_parameters=found.trained_parameters,
                 needed=found.devices[0].needed,
-                seconds=found.seconds,
+                seconds=None if found.seconds is None else found.seconds * measured,
                 fits_here=found.fits_here,
             )
         )
     return rows
 
 
-def _beside(plan: TrainingPlan) -> tuple[ModelShapes, ...]:
+def _beside(plan: TrainingPlan) -> tuple[Path, ...]:
+    """Models that are loaded as well: a teacher, a reward model. An adapter, whose folder tells no shapes, counts as
+    large as the base."""
     paths = [path for path in (plan.teacher, plan.reward_model) if path is not None]
-    # A reward adapter names its base; both are about as large as the model that is trained.
-    return tuple(read_shapes(path if (path / "config.json").is_file() else plan.base.path) for path in paths)
+    return tuple(path if (path / "config.json").is_file() else plan.base.path for path in paths)
 
 
 def _totals(

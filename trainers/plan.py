@@ -12,7 +12,7 @@ from arena.engines.base import EngineError
 from arena.engines.sources import adapter_folder, model_id
 from arena.engines.sources import resolve as weights_of
 from arena.engines.spec import ModelSpec
-from arena.roster import Contestant, find
+from arena.roster import Contestant, find, refusal_of_name
 from results.store import Store
 from results.store.datasets import DatasetKind, StoredDataset
 from trainers.datasets import MissingRows, UnknownDataset, find_dataset
@@ -21,6 +21,10 @@ from trainers.recipes import DATASET_KINDS, OBJECTIVES, Recipe
 
 _HELD_NEAR = ("dpo", "kto", "rloo", "grpo")
 """Objectives whose trainers load a reference of their own when all weights are trained."""
+
+
+RATES_ONLY = ("classify", "reward")
+"""Objectives whose models rate or classify texts: they answer nobody, and do not enter the roster."""
 
 
 class CannotPlan(ValueError):
@@ -70,10 +74,12 @@ def make_plan(store: Store, data_dir: Path, recipe: Recipe) -> TrainingPlan:
     """Find what the recipe names, and refuse what cannot work before it waits in the queue.
 
     Raises:
-        CannotPlan: the base is no local model of full precision, the dataset is of a kind that the objective does not
-            learn from, or something is not there.
+        CannotPlan: the name cannot be given to a new model, the base is no local model of full precision, the dataset
+            is of a kind that the objective does not learn from, or something is not there.
     """
     data_dir = data_dir.resolve()
+    if recipe.objective not in RATES_ONLY and (why := refusal_of_name(store, recipe.name)) is not None:
+        raise CannotPlan(f"name: {why}")
     base = _base(store, data_dir, recipe.base, "base")
     dataset = _dataset(store, data_dir, recipe)
     if base.adapter is not None and recipe.method != "full":
@@ -89,7 +95,7 @@ def make_plan(store: Store, data_dir: Path, recipe: Recipe) -> TrainingPlan:
         )
     teacher = reward = None
     if recipe.objective == "distill" and recipe.distillation.teacher is not None:
-        teacher = _base(store, data_dir, recipe.distillation.teacher, "distillation.teacher").path
+        teacher = _teacher(store, data_dir, recipe.distillation.teacher)
     if recipe.objective in ("rloo", "grpo") and recipe.reinforcement.reward_model is not None:
         reward = _reward_model(data_dir, recipe.reinforcement.reward_model)
     return TrainingPlan(recipe=recipe, base=base, dataset=dataset, teacher=teacher, reward_model=reward)
@@ -119,6 +125,16 @@ def _base(store: Store, data_dir: Path, reference: str, key: str) -> BasePlan:
         adapter=adapter,
         model_id=model_id(spec),
     )
+
+
+def _teacher(store: Store, data_dir: Path, reference: str) -> Path:
+    found = _base(store, data_dir, reference, "distillation.teacher")
+    if found.adapter is not None:
+        raise CannotPlan(
+            f"distillation.teacher: {found.label} is an adapter on {found.spec.source}, which alone would teach. Merge "
+            "it first (`arena models merge`) and name the result"
+        )
+    return found.path
 
 
 def _dataset(store: Store, data_dir: Path, recipe: Recipe) -> DatasetPlan:

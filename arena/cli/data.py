@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from arena.cli import data_check
 from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
+from arena.cli._datasets import dataset_errors
 from arena.cli._models import open_models, resolve_options, settings_of
 from arena.cli._votes_output import progress_bar
 
@@ -39,7 +41,11 @@ def add(
     path: Annotated[Path, typer.Argument(help="JSONL, JSON, CSV, Parquet or text, or a folder of such.")],
     name: Annotated[str | None, typer.Option(help="Name of the dataset (default: the file's).")] = None,
     shape: Annotated[
-        str | None, typer.Option(help="How rows are stored (default: told by their fields).")
+        str | None,
+        typer.Option(
+            help="How rows are stored (default: told by their fields): openai-preference, preference, kto, openai, "
+            "sharegpt, alpaca, pairs, pairs-completion, questions, labelled, text or prompts."
+        ),
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -92,6 +98,10 @@ def add(
         f"{dataset.held_out_count:,} of them held out, {added.duplicates_left_out:,} duplicates left out",
         highlight=False,
     )
+    if held_out and not dataset.held_out_count:
+        console.print(
+            "[yellow]No row is held out, so that no training on it can be judged: give a larger --held-out.[/]"
+        )
     if dataset.licence is None:
         console.print(
             "[yellow]No licence is known: models trained on it will not be shown as free to use.[/]"
@@ -117,6 +127,9 @@ def list_(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
     table = Table(
         "dataset", "kind", "rows", "held out", "languages", "licence", "test items", "from", box=None
     )
+    table.columns[0].overflow = table.columns[-1].overflow = "fold"
+    table.columns[0].min_width = min(20, max(cell_len(version.label) for version in versions))
+    table.columns[1].no_wrap = True
     for version in versions:
         languages = ", ".join(list(version.statistics.get("languages", {}))[:4])
         origin = version.origin.get("file") or version.origin.get("built_from") or ""
@@ -140,19 +153,14 @@ def show(
     """Show a dataset: where it comes from, statistics, and its first rows (with --model: rendered, and the trained
     part in green)."""
     from results.store.contamination import dataset_duplicates
-    from trainers.datasets import MissingRows, UnknownDataset, find_dataset, read_rows
+    from trainers.datasets import find_dataset, read_rows
 
-    with open_models(data) as store:
-        try:
-            found = find_dataset(store, dataset)
-            shown = [row for row, _ in read_rows(data, found.digest, found.kind, limit=rows)]
-            rendered, tokens = _rendered(store, data, found, model, rows) if model else ([], None)
-            overlap = data_check.overlap_in_words(store, found)
-            duplicates = dataset_duplicates(store, found.digest)
-        except UnknownDataset as error:
-            raise BadInput(str(error.args[0])) from None
-        except MissingRows as error:
-            raise WorkFailed(str(error)) from None
+    with open_models(data) as store, dataset_errors():
+        found = find_dataset(store, dataset)
+        shown = [row for row, _ in read_rows(data, found.digest, found.kind, limit=rows)]
+        rendered, tokens = _rendered(store, data, found, model, rows) if model else ([], None)
+        overlap = data_check.overlap_in_words(store, found)
+        duplicates = dataset_duplicates(store, found.digest)
     if as_json:
         print_json(
             {
@@ -180,20 +188,21 @@ def show(
 @app.command()
 def remove(
     dataset: Annotated[str, typer.Argument(help="NAME (all versions) or NAME@NUMBER.")],
+    as_json: AsJson = False,
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Take a dataset off the list. Its record stays for the lineage of models trained on it."""
     from results.store.datasets import remove_dataset
-    from trainers.datasets import UnknownDataset, find_dataset
+    from trainers.datasets import find_dataset
 
-    with open_models(data) as store:
-        try:
-            find_dataset(store, dataset)
-        except UnknownDataset as error:
-            raise BadInput(str(error.args[0])) from None
+    with open_models(data) as store, dataset_errors():
+        find_dataset(store, dataset)
         name, _, number = dataset.partition("@")
         count = remove_dataset(store, name, int(number) if number else None)
-    output.print(f"{count} version(s) removed", highlight=False)
+    if as_json:
+        print_json({"dataset": dataset, "removed": count})
+        return
+    output.print(f"{count} version{'s' if count != 1 else ''} of {name} removed", highlight=False)
 
 
 @app.command("from-votes")
@@ -308,7 +317,13 @@ def _tell_dataset(found: StoredDataset, tokens: dict[str, Any] | None, more: dic
         "dataset": f"{found.label} ({found.kind}), digest {found.digest[:12]}",
         "rows": f"{found.row_count:,}, {found.held_out_count:,} held out",
         "licence": found.licence or "unknown",
-        "from": ", ".join(f"{key}: {value}" for key, value in found.origin.items() if key in _TOLD),
+        "from": _origin(found),
+        "left out": ", ".join(
+            f"{found.origin[key]:,} {what}" for key, what in _LEFT_OUT.items() if found.origin.get(key)
+        ),
+        "duplicates": f"{facts['duplicates']:,} rows that stood before"
+        if facts.get("duplicates")
+        else "none",
         "characters a row": _spread(facts.get("characters")),
         "languages": ", ".join(f"{name} {count:,}" for name, count in facts.get("languages", {}).items()),
         "labels": ", ".join(f"{name} {count:,}" for name, count in facts.get("labels", {}).items()),
@@ -325,7 +340,15 @@ def _tell_dataset(found: StoredDataset, tokens: dict[str, Any] | None, more: dic
     output.print(table)
 
 
-_TOLD = ("file", "source", "shape", "built_from", "battles", "rows_left_out", "duplicates_left_out")
+_LEFT_OUT = {"rows_left_out": "bad rows", "duplicates_left_out": "equal rows"}
+
+
+def _origin(found: StoredDataset) -> str:
+    told = found.origin
+    if told.get("built_from") == "votes":
+        return f"votes on {told['battles']:,} battles"
+    shape = f" (as {told['shape']})" if told.get("shape") else ""
+    return ", ".join(filter(None, (f"{told.get('file', '')}{shape}", told.get("source"))))
 
 
 def _spread(spread: dict[str, float] | None) -> str:

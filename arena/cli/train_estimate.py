@@ -30,22 +30,16 @@ def estimate(
 ) -> None:
     """Estimate a training: parameters, memory, time, where it fits, and what to change where it does not."""
     from prompt_formats.errors import PromptFormatError
-    from trainers.memory import UnknownShapes, data_size, estimate_training, measured_speed, methods_table
+    from trainers.datasets import MissingRows
+    from trainers.memory import UnknownShapes, estimate_plan
     from trainers.plan import CannotPlan, make_plan
 
     made = recipe_of(recipe, changes, preset)
     with open_models(data) as store, console.status("Counting tokens, timing a matrix product"):
         made = bring_in(store, data, made)
         try:
-            plan = make_plan(store, data, made)
-            size = data_size(plan, data)
-            beside = [path for path in (plan.teacher, plan.reward_model) if path is not None]
-            found = estimate_training(
-                made, plan.base.path, data=size, beside=[path for path in beside if (path / "config.json").is_file()],
-                tokens_per_second=measured_speed(store, plan),
-            )  # fmt: skip
-            methods = methods_table(made, plan.base.path, data=size)
-        except (CannotPlan, UnknownShapes, PromptFormatError) as error:
+            found, methods = estimate_plan(store, make_plan(store, data, made))
+        except (CannotPlan, UnknownShapes, PromptFormatError, MissingRows) as error:
             raise BadInput(str(error)) from None
     if as_json:
         print_json(

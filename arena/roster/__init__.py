@@ -7,7 +7,7 @@ reason, and battles are drawn among the rest.
 
 from arena.roster._entries import Contestant, Roster, enrol
 from arena.roster._opening import needs_embedded, open_roster, resolve_models, sync
-from arena.roster._references import UnknownModel, current, enter, find
+from arena.roster._references import UnknownModel, current, enter, find, refusal_of_name
 from arena.roster._specs import check_formats, spec_from_text, specs_from_tables
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "find",
     "needs_embedded",
     "open_roster",
+    "refusal_of_name",
     "resolve_models",
     "spec_from_text",
     "specs_from_tables",

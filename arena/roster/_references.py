@@ -73,6 +73,16 @@ def enter(
     return contestant_of(entry.version)
 
 
+def refusal_of_name(store: Store, name: str) -> str | None:
+    """Why `enter` would refuse a model of this name, so that long work can be refused before it begins; None where it
+    would not."""
+    if any(each.owner == "file" for each in stored.entries(store) if each.version.model == name):
+        return f"'{name}' is an entry of a settings file, which alone may change it: take another name"
+    if any(each.alias == name for each in aliases(store)):
+        return f"'{name}' is an alias: take another name, or remove the alias"
+    return None
+
+
 def enrol_version(store: Store, spec: ModelSpec, data_dir: Path) -> Contestant:
     """Make a version of a spec known to the store without putting it on the roster; a known one is found again.
 

@@ -25,9 +25,15 @@ LEAST = {"name": "도우미", "base": "smollm2", "dataset": "songys@1"}
 
 @pytest.mark.parametrize("name", presets())
 def test_presets_make_recipes_and_say_what_they_are_for(name: str) -> None:
-    recipe = make_recipe({**LEAST, "preset": name})
+    least = {**LEAST, "distillation": {"teacher": "big"}, "reinforcement": {"reward_model": "rater"}}
+    recipe = make_recipe({**least, "preset": name})
     assert presets()[name]["about"].endswith(".")
-    assert make_recipe({**LEAST, "preset": name, "method": recipe.method}) == recipe
+    assert make_recipe({**least, "preset": name, "method": recipe.method}) == recipe
+
+
+def test_every_method_has_a_preset_of_its_own_for_small_models() -> None:
+    for method in METHODS:
+        assert presets()[f"{method}-small"]["method"] == method
 
 
 def test_a_file_wins_over_its_preset_and_changes_over_both(tmp_path: Path) -> None:
@@ -71,7 +77,7 @@ def test_bad_recipes_name_the_key(values: dict[str, object], message: str) -> No
 
 
 def test_bad_files_are_told(tmp_path: Path) -> None:
-    with pytest.raises(BadRecipe, match="cannot be read"):
+    with pytest.raises(BadRecipe, match="there is no such file"):
         read_recipe(tmp_path / "none.yaml")
     path = tmp_path / "r.yaml"
     path.write_text("a: [", encoding="utf-8")

@@ -177,6 +177,8 @@ class _Check:
             return ("text",)
         with open_rows(self._path) as rows:
             found = rows.columns
+        if not found:
+            raise BadFile(f"{self._path.name}: has no rows")
         missing = [theirs for theirs in self._columns.values() if theirs not in found]
         if missing:
             raise BadFile(

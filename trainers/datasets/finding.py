@@ -26,5 +26,5 @@ def find_dataset(store: Store, reference: str) -> StoredDataset:
         )
     raise UnknownDataset(
         f"there is no dataset '{reference}'"
-        + nearest(reference, [*{d.name for d in known}, *(d.label for d in known)])
+        + nearest(reference, [each.label for each in known] if number else sorted({d.name for d in known}))
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from arena.config import nearest
 from prompt_formats.convert import read as read_conversation
 from prompt_formats.errors import InvalidInput
 from results.store.datasets import DatasetKind
@@ -38,7 +39,7 @@ def shape_of(columns: Iterable[str], name: str | None = None) -> Shape:
     if name is not None:
         shape = next((each for each in SHAPES if each.name == name), None)
         if shape is None:
-            raise UnknownShape(f"--shape {name}: there is {', '.join(each.name for each in SHAPES)}")
+            raise UnknownShape(f"there is no shape '{name}'{nearest(name, [each.name for each in SHAPES])}")
         missing = [field for field in shape.needs if field not in found]
         if missing:
             raise UnknownShape(

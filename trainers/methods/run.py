@@ -25,7 +25,7 @@ from trainers.contamination import contamination_of
 from trainers.jobs import began, concurrent_jobs, job_folder
 from trainers.memory import estimate
 from trainers.methods._processes import give_word, leads, let_leader_end, take_back_word, word_of_leader
-from trainers.plan import TrainingPlan
+from trainers.plan import RATES_ONLY, TrainingPlan
 
 log = logging.getLogger("trainers")
 
@@ -125,7 +125,7 @@ def _train_along(data_dir: Path, folder: Path, job_id: UUID) -> int:
 
 def _entered(store: Store, data_dir: Path, plan: TrainingPlan, result: dict[str, Any]) -> dict[str, Any]:
     """Put the new model on the roster, ready for battles; heads that rate or classify answer nobody."""
-    if plan.recipe.objective in ("classify", "reward"):
+    if plan.recipe.objective in RATES_ONLY:
         return {}
     from trainers.lineage import trained_spec
 

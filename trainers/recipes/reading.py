@@ -24,8 +24,12 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     `optimiser.learning_rate=1e-4` win over both. Raises `BadRecipe`."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRecipe(f"{path}: cannot be read ({error})") from error
+    except FileNotFoundError:
+        raise BadRecipe(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise BadRecipe(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise BadRecipe(f"{path}: cannot be read ({error}); save it as UTF-8") from error
     except yaml.YAMLError as error:
         raise BadRecipe(f"{path}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
@@ -110,6 +114,8 @@ def _told(where: str, problem: Any) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         message = "unknown key" + nearest(keys[-1], _known(keys[:-1]))
+    elif problem["type"] == "missing":
+        message = "is missing: every recipe says it"
     return f"{where}: {'.'.join(keys)}: {message}" if keys else f"{where}: {message}"
 
 

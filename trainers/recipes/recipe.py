@@ -105,7 +105,7 @@ class Preference(_Section):
 
 class Reinforcement(_Section):
     """RLOO (arXiv 2402.14740) or GRPO (arXiv 2402.03300): answers to each prompt are sampled and rated by a reward
-    model of the roster (`reward_model`), and/or by a named rule."""
+    model (`reward_model`: the name of a finished training with objective reward, or a folder), and/or by a rule."""
 
     reward_model: str | None = None
     rule: Literal["none", "short", "korean", "json"] = "none"

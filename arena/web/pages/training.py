@@ -21,12 +21,12 @@ from arena.web.pages.training_layout import NO_PRESET, REFRESH_SECONDS, lay_out_
 from arena.web.pages.training_views import estimate_html, job_html, log_html, message_html, queue_html
 from prompt_formats import PromptFormatError
 from results.figures import FIGURE_CSS
-from results.store import StoreError
+from results.store import Store, StoreError
 from results.store.datasets import dataset_versions
 from results.store.jobs import FINISHED, StoredJob, jobs
 from trainers import jobs as queue
 from trainers.datasets import MissingRows
-from trainers.memory import UnknownShapes, data_size, estimate_training, measured_speed, methods_table
+from trainers.memory import UnknownShapes, estimate_plan
 from trainers.plan import CannotPlan, make_plan
 from trainers.recipes import BadRecipe, make_recipe, presets
 
@@ -36,7 +36,12 @@ WATCH, NEW = "watch", "new"
 Updates = dict[Any, Any]
 
 _EXPECTED = (NotOperator, BadRecipe, CannotPlan, UnknownShapes, PromptFormatError, MissingRows)
-_REQUIRED = tuple(field.key for field in FIELDS if field.required)
+_NAMES = (
+    *(field.key for field in FIELDS if field.required),
+    "distillation.teacher",
+    "reinforcement.reward_model",
+)
+"""Fields that name something of this arena, which no preset can know."""
 
 
 def build(context: PageContext) -> None:
@@ -90,15 +95,10 @@ class _Training:
         """The queue, the training that the address names, and what a recipe may start from."""
 
         def found() -> Updates:
-            local = [
-                each.spec.name for each in current(self._store)
-                if each.spec.kind == "local" and each.spec.quantisation == "none"
-            ]  # fmt: skip
-            datasets = [version.label for version in reversed(dataset_versions(self._store))]
             query = request.query_params
             given = {"base": query.get("base"), "dataset": query.get("dataset")}
             updates = self._shown(query.get("job"), locale_of(request))
-            for key, choices in {"base": local, "distillation.teacher": local, "dataset": datasets}.items():
+            for key, choices in _choices(self._store).items():
                 more = {"value": given[key]} if given.get(key) else {}
                 updates[self._fields[key]] = gr.update(choices=choices, **more)
             return updates
@@ -158,12 +158,16 @@ class _Training:
         """A preset over everything but the names that were given."""
 
         def filled() -> Updates:
-            named = {key: value for key, value in zip(self._fields, values, strict=True) if key in _REQUIRED}
+            named = {key: value for key, value in zip(self._fields, values, strict=True) if key in _NAMES}
             if name == NO_PRESET:
                 return {self._parts["state"]: ""}
             # A form may be filled in from above or from below: names that are still missing stand for themselves.
-            stand_in = {key: str(value or "").strip() or "missing" for key, value in named.items()}
-            made = values_of(make_recipe({**stand_in, "preset": name}))
+            stand_in: dict[str, Any] = {"preset": name}
+            for key, value in named.items():
+                section, _, field = key.rpartition(".")
+                place = stand_in.setdefault(section, {}) if section else stand_in
+                place[field] = str(value or "").strip() or "missing"
+            made = values_of(make_recipe(stand_in))
             made = [named.get(key, value) for key, value in zip(self._fields, made, strict=True)]
             about = message_html(presets()[name]["about"], locale_of(request), good=True)
             return {
@@ -179,15 +183,7 @@ class _Training:
 
         def made() -> Updates:
             recipe = recipe_from(written)
-            plan = make_plan(self._store, self._store.data_dir, recipe)
-            size = data_size(plan, self._store.data_dir)
-            beside = [path for path in (plan.teacher, plan.reward_model) if path is not None]
-            found = estimate_training(
-                recipe, plan.base.path, data=size,
-                beside=[path for path in beside if (path / "config.json").is_file()],
-                tokens_per_second=measured_speed(self._store, plan),
-            )  # fmt: skip
-            methods = methods_table(recipe, plan.base.path, data=size)
+            found, methods = estimate_plan(self._store, make_plan(self._store, self._store.data_dir, recipe))
             return {self._parts["answer"]: estimate_html(found, methods, locale_of(request))}
 
         return await self._guarded(made, "answer", request)
@@ -285,6 +281,23 @@ class _Training:
             return {self._parts[where]: message_html(str(error), locale)}
         except StoreError:
             return {self._parts[where]: message_html(text(locale, "error.store"), locale)}
+
+
+def _choices(store: Store) -> dict[str, list[str]]:
+    """What this arena has for the fields of a recipe that name something, the newest first where there are versions."""
+    local = [
+        each.spec.name
+        for each in current(store)
+        if each.spec.kind == "local" and each.spec.quantisation == "none"
+    ]
+    done = [each for each in reversed(jobs(store)) if each.state == "done"]
+    rates = [each.name for each in done if queue.plan_of(each).recipe.objective == "reward"]
+    return {
+        "base": local,
+        "distillation.teacher": local,
+        "dataset": [version.label for version in reversed(dataset_versions(store))],
+        "reinforcement.reward_model": list(dict.fromkeys(rates)),
+    }
 
 
 def _or_skip(updates: Updates, part: Any) -> Updates:

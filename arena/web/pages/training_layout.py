@@ -14,7 +14,7 @@ REFRESH_SECONDS = 3
 NO_PRESET = ""
 
 _FIRST = ("name", "base", "dataset", "objective", "method")
-_FROM_HERE = ("base", "dataset", "distillation.teacher")
+_FROM_HERE = ("base", "dataset", "distillation.teacher", "reinforcement.reward_model")
 """Fields that name something of this arena, offered as choices."""
 
 

@@ -35,7 +35,8 @@ NAMES = {"name": "학생", "base": "tiny@1", "dataset": "대화@2"}
 @pytest.mark.parametrize("preset", [*presets(), None])
 def test_form_and_file_say_the_same(preset: str | None) -> None:
     more = {"preset": preset} if preset else {"lora": {"layers": [0, 3], "targets": ["q_proj", "v_proj"]}}
-    recipe = make_recipe({**NAMES, **more})
+    helpers = {"distillation": {"teacher": "선생"}, "reinforcement": {"reward_model": "심사"}}
+    recipe = make_recipe({**NAMES, **helpers, **more})
     written = recipe_text(values_of(recipe))
     assert recipe_from(written) == recipe
     assert "seed" not in written  # what stands at its default is not said
