@@ -24,6 +24,10 @@ _FOLDS = 5
 _EDGE = 1e-3
 
 
+class TooFewItems(ValueError):
+    """There are votes on too few items for a map that can be checked."""
+
+
 @dataclass(frozen=True)
 class Bin:
     """Battles whose probabilities lie together: their mean, and how often people preferred side a."""
@@ -83,11 +87,11 @@ def calibrate(
     """Fit on four fifths of the items and check on the fifth, five times over.
 
     `judged` (n,): the judge's probability that side a is better; `people` (n,): the share of people for a (ties half);
-    `clusters` (n,): the item of each battle, never split. Raises ValueError below five items.
+    `clusters` (n,): the item of each battle, never split. Raises TooFewItems below five items.
     """
     names, places = np.unique(clusters, return_inverse=True)
     if len(names) < _FOLDS:
-        raise ValueError(f"calibration needs votes on at least {_FOLDS} items; there are {len(names)}")
+        raise TooFewItems(f"calibration needs votes on at least {_FOLDS} items; there are {len(names)}")
     fold = np.random.default_rng(seed).permutation(len(names)) % _FOLDS
     mapped = np.empty_like(judged)
     for held in range(_FOLDS):

@@ -113,8 +113,8 @@ def calibrate_judge(
     seed: int = 0,
 ) -> Calibration:
     """The judge's expected scores (verdict probabilities where it gave them, else its verdicts as 1, 0.5, 0) set
-    against people's votes on the same battles, checked on held-out items. Raises ValueError where there are too
-    few."""
+    against people's votes on the same battles, checked on held-out items. Raises `results.calibration.TooFewItems`
+    where there are too few."""
     rows = _both(store, judge, category, language)
     scores = {"a": 1.0, "tie": 0.5, "b": 0.0}
     judged = np.asarray(

@@ -26,6 +26,16 @@ DataDir = Annotated[
 ]
 DEFAULT_DATA = Path("arena-data")
 
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="Settings file.", show_default="arena.toml in the data folder"),
+]
+MirroredData = Annotated[
+    Path | None,
+    typer.Option(
+        "--datasets", envvar="ARENA_DATASETS", help="Folder of mirrored data sets of lm-eval's tasks."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on stdout.")]
 
 

@@ -62,7 +62,7 @@ def tell_plan(plan: JudgePlan) -> None:
         f"({told.cached:,} are answered already)",
         highlight=False,
     )
-    for reason, n in left_out(plan).items():
+    for reason, n in plan.left_out.items():
         console.print(f"  {n:,} battles left out: {escape(reason)}", highlight=False)
     if not told.questions:
         return
@@ -77,14 +77,13 @@ def tell_plan(plan: JudgePlan) -> None:
     console.print(f"  {tokens}; {cost}", highlight=False)
 
 
-def left_out(plan: JudgePlan) -> dict[str, int]:
-    """Why battles of the selection cannot be judged."""
-    found = dict(plan.questions.left_out)
-    if plan.unfinished:
-        found["a side failed, or is not finished"] = plan.unfinished
-    if plan.without_texts:
-        found["their texts are not here (imported without conversations)"] = plan.without_texts
-    return found
+def tell_nothing(plan: JudgePlan) -> None:
+    """That there is nothing to ask a judge, and where to look."""
+    if plan.left_out:
+        why = "no battle of the selection can be judged this way"
+    else:
+        why = "no battle matches, or all that match are judged: see `arena battles list`, and --battles all"
+    console.print(f"  Nothing to judge: {why}.", highlight=False)
 
 
 def tell_report(report: JudgeReport) -> None:
@@ -143,12 +142,10 @@ def print_summary(told: JudgeSummary) -> None:
 
     for status, word in _STATUSES:
         row(f"battles: {word}", f"{told.outcomes.get(status, 0):,}")
-    readings = ", ".join(f"{n:,} {reading}" for reading, n in sorted(told.readings.items()))
-    row(
-        "replies",
-        f"{readings or 'none (imported verdicts)'}; {told.retried:,} asked twice, {told.cached:,} taken over",
-    )
-    row("with probabilities", f"{told.with_probabilities:,}")
+    if judge.mode != "jury":
+        readings = ", ".join(f"{n:,} {reading}" for reading, n in sorted(told.readings.items()))
+        row("replies", f"{readings or 'none'}; {told.retried:,} asked twice, {told.cached:,} taken over")
+        row("with probabilities", f"{told.with_probabilities:,}")
     if (orders := told.orders) is not None:
         row(
             "both orders",
@@ -167,7 +164,8 @@ def print_summary(told: JudgeSummary) -> None:
     if (kin := told.kinship) is not None:
         row("own family", f"score {share(kin.judge)} on {kin.battles} battles with one model of its family")
         row("against people", f"{share(kin.difference)} on {kin.with_people} battles that people judged too")
-    row("tokens", f"{told.prompt_tokens:,} in, {told.completion_tokens:,} out")
+    if judge.mode != "jury":
+        row("tokens", f"{told.prompt_tokens:,} in, {told.completion_tokens:,} out")
     if told.cost is not None:
         row("cost", f"{told.cost:.4f}")
     output.print(table)
@@ -216,31 +214,35 @@ def _mean(value: float | None) -> str:
 
 
 def print_agreement(found: list[JudgeAgreement]) -> None:
-    """Agreement of judges with people, by category, and what it means."""
-    table = Table(box=None, pad_edge=False)
-    for name in (
-        "judge",
-        "category",
-        "battles",
-        "agreement",
-        "kappa",
-        "alpha",
-        "people: agreement",
-        "alpha",
-        "gap",
-    ):
-        table.add_column(name, overflow="fold")
+    """Agreement of judges with people, by category, and what it means.
+
+    A row for each measure: beside each other their intervals do not fit a terminal of 80 columns.
+    """
+    for judge in dict.fromkeys(each.judge for each in found):
+        mine = [each for each in found if each.judge == judge]
+        output.print(_agreement_table(judge, mine))
+        for each in mine:
+            if not each.category:
+                output.print(sentence(each), highlight=False)
+        output.print()
+
+
+def _agreement_table(judge: str, found: Sequence[JudgeAgreement]) -> Table:
+    table = Table(box=None, pad_edge=False, title=escape(judge), title_justify="left", title_style="bold")
+    table.add_column("", overflow="fold", max_width=18)
+    for name in ("judge and person", "two people", "difference"):
+        table.add_column(name, no_wrap=True)
     for each in found:
         mine, people = each.with_people, each.people
-        table.add_row(
-            escape(each.judge), escape(each.category or "all"), f"{mine.battles:,}", share(mine.agreement),
-            share(mine.kappa), share(mine.alpha), share(people.agreement if people else None),
-            share(people.alpha if people else None), share(each.gap),
-        )  # fmt: skip
-    output.print(table)
-    for each in found:
-        if not each.category:
-            output.print(sentence(each), highlight=False)
+        table.add_row(f"[bold]{escape(each.category or 'all')}[/]", f"[dim]{mine.battles:,} battles[/]")
+        rows = (
+            ("agreement", mine.agreement, people and people.agreement, share(each.gap)),
+            ("kappa", mine.kappa, people and people.kappa, ""),
+            ("alpha", mine.alpha, people and people.alpha, ""),
+        )
+        for name, by_judge, by_people, gap in rows:
+            table.add_row(f"  {name}", share(by_judge), share(by_people), gap)
+    return table
 
 
 def sentence(told: JudgeAgreement) -> str:

@@ -15,6 +15,7 @@ from arena.cli._common import (
     DEFAULT_DATA,
     AsJson,
     BadInput,
+    ConfigFile,
     DataDir,
     WorkFailed,
     console,
@@ -31,6 +32,7 @@ app = typer.Typer(no_args_is_help=True, help="Battles from scripts and from file
 app.command(name="import")(import_answers)
 
 _SHOWN = 5
+_ID_LETTERS = 36
 
 
 @app.command()
@@ -67,7 +69,7 @@ def run(
     temperature: Annotated[
         float | None, typer.Option(min=0, max=5, help="Instead of the models' own.", show_default=False)
     ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="Settings file.")] = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
     data: DataDir = DEFAULT_DATA,
 ) -> None:
@@ -78,7 +80,7 @@ def run(
     """
     from arena.cli._models import resolve_options, settings_of
     from arena.engines.base import Sampling
-    from evaluators.battles import BadPrompts, ScriptOptions, read_prompts
+    from evaluators.battles import BadPrompts, NoPairs, ScriptOptions, read_prompts
     from results.store import StoreError, open_store
 
     words = [word for entry in models for word in entry.split()]
@@ -95,7 +97,7 @@ def run(
         with open_store(data) as store:
             contestants = resolve_options(store, settings, data, words)
             report = asyncio.run(_run(store, settings, data, contestants, asked, options, prompts.name))
-    except ValueError as error:
+    except NoPairs as error:
         raise BadInput(str(error)) from None
     except StoreError as error:
         raise WorkFailed(str(error)) from error
@@ -217,22 +219,30 @@ def list_(
     if as_json:
         print_json(rows)
         return
+    if not rows:
+        console.print("There is no such battle. `arena battles run` and `arena battles import` make battles.")
+        return
+    output.print(_listed(rows))
+    if len(rows) == limit:
+        console.print(f"The newest {limit} are shown; --limit shows more.")
+
+
+def _listed(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("battle: A against B", no_wrap=True, min_width=36)
-    table.add_column("votes", justify="right")
-    table.add_column("judged", justify="right")
-    table.add_column("prompt", no_wrap=True, overflow="ellipsis", max_width=40)
+    table.add_column("battle: A against B", overflow="fold", width=_ID_LETTERS)
+    table.add_column("votes", justify="right", no_wrap=True)
+    table.add_column("judged", justify="right", no_wrap=True)
+    room = max(20, output.width - _ID_LETTERS - len("votes") - len("judged") - 6)
+    table.add_column("prompt", no_wrap=True, overflow="ellipsis", max_width=room)
     for row in rows:
-        marks = f"({', '.join(filter(None, (row['mode'], row['category'], row['language'])))})"
+        marks = ", ".join(filter(None, (row["mode"], row["category"], row["language"])))
         table.add_row(
             f"{row['id']}\n  {escape(row['model_a'])} : {escape(row['model_b'])}",
             str(row["votes"]),
             str(row["judgments"]),
-            escape(" ".join(f"{marks} {row['prompt'] or ''}".split())),
+            f"{escape(' '.join((row['prompt'] or '').split()))}\n[dim]{escape(marks)}[/]",
         )
-    output.print(table)
-    if len(rows) == limit:
-        console.print(f"The newest {limit} are shown; --limit shows more.")
+    return table
 
 
 @app.command()

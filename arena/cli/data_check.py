@@ -17,11 +17,13 @@ from arena.cli._common import (
     AsJson,
     BadInput,
     DataDir,
+    MirroredData,
     WorkFailed,
     console,
     output,
     print_json,
 )
+from arena.cli._datasets import dataset_errors
 from arena.cli._models import open_models
 from arena.cli._votes_output import progress_bar
 
@@ -45,10 +47,7 @@ def check(
             "the lm-eval tasks that were run)."
         ),
     ] = None,
-    datasets: Annotated[
-        Path | None,
-        typer.Option(envvar="ARENA_DATASETS", help="Folder of mirrored data sets of lm-eval's tasks."),
-    ] = None,
+    datasets: MirroredData = None,
     model: Annotated[
         list[str] | None, typer.Option(help="Probe this model for items that it knows; may be repeated.")
     ] = None,
@@ -125,15 +124,13 @@ def _errors() -> Iterator[None]:
     from evaluators.contamination.duplicates import NeedsDatasketch
     from evaluators.contamination.embeddings import NeedsEmbeddings
     from evaluators.suites.errors import SuiteError
-    from trainers.datasets import MissingRows, UnknownDataset
 
     try:
-        yield
+        with dataset_errors():
+            yield
     except (SuiteError, NeedsEmbeddings, NeedsDatasketch) as error:
         raise BadInput(str(error)) from None
-    except UnknownDataset as error:
-        raise BadInput(str(error.args[0])) from None
-    except (MissingRows, EngineError) as error:
+    except EngineError as error:
         raise WorkFailed(str(error)) from None
 
 

@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arena.cli import models_add, models_chat, models_merge
-from arena.cli._common import (
-    DEFAULT_DATA,
-    AsJson,
-    BadInput,
-    DataDir,
-    console,
-    output,
-    print_json,
-)
+from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, ConfigFile, DataDir, console, output, print_json
 from arena.cli._embedded import prepare_embedded
 from arena.cli._models import open_models, settings_of
 
@@ -30,16 +22,13 @@ app.command(name="add")(models_add.add)
 app.command(name="chat")(models_chat.chat)
 app.command(name="merge")(models_merge.merge)
 
-Config = Annotated[
-    Path | None, typer.Option("--config", help="Settings file (default: arena.toml in the data folder).")
-]
 Name = Annotated[str, typer.Argument(help="A model's name, name@3, or an alias.")]
 
 
 @app.command(name="list")
 def list_models(
     data: DataDir = DEFAULT_DATA,
-    config: Config = None,
+    config: ConfigFile = None,
     commercial: Annotated[
         bool,
         typer.Option("--commercial", help="Only those whose commercial use is allowed (if on conditions)."),
@@ -76,7 +65,9 @@ def list_models(
 
 
 @app.command()
-def show(name: Name, data: DataDir = DEFAULT_DATA, config: Config = None, as_json: AsJson = False) -> None:
+def show(
+    name: Name, data: DataDir = DEFAULT_DATA, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
     """All that is known of a model: facts, versions and what changed between them, lineage, aliases."""
     from arena.config import ConfigError
     from arena.roster import find
@@ -140,7 +131,7 @@ def alias(
     version: Annotated[str | None, typer.Argument(help="What it stands for: name@3, or a name.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Let it stand for nothing.")] = False,
     data: DataDir = DEFAULT_DATA,
-    config: Config = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a name stand for a model version, at once for everybody; without arguments, list the aliases."""

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arena.cli._common import DEFAULT_DATA, AsJson, BadInput, DataDir, WorkFailed, console, output, print_json
+from arena.cli._common import (
+    DEFAULT_DATA,
+    AsJson,
+    BadInput,
+    ConfigFile,
+    DataDir,
+    WorkFailed,
+    console,
+    output,
+    print_json,
+)
 from arena.cli._models import embedded_where_needed, open_models, settings_of
 from arena.config import ConfigError
 
@@ -73,7 +83,7 @@ def add(
         bool, typer.Option("--check/--no-check", help="Load it and have it answer first.")
     ] = True,
     data: DataDir = DEFAULT_DATA,
-    config: Annotated[Path | None, typer.Option("--config", help="Settings file.")] = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Put a model on the roster, after it was looked at and has answered. What is edited becomes name@n+1."""

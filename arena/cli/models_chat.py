@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arena.cli._common import DEFAULT_DATA, DataDir, WorkFailed, console
+from arena.cli._common import DEFAULT_DATA, ConfigFile, DataDir, WorkFailed, console
 from arena.cli._models import open_models, resolve_options, settings_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     data: DataDir = DEFAULT_DATA,
-    config: Annotated[Path | None, typer.Option("--config", help="Settings file.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Talk with a model. Nothing of it is stored. Ctrl+C stops an answer; /exit or Ctrl+D ends."""
     from arena.engines.base import EngineError, Sampling

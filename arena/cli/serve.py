@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from arena.cli._common import DEFAULT_DATA, BadInput, DataDir, WorkFailed, console
+from arena.cli._common import DEFAULT_DATA, BadInput, ConfigFile, DataDir, WorkFailed, console
 from arena.cli._embedded import prepare_embedded
 from arena.config import ConfigError, PairBoost, ServerSettings, Settings, load_settings, nearest
 from arena.engines.base import EngineError
@@ -34,9 +34,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def serve(
     data: DataDir = DEFAULT_DATA,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="Settings file (default: arena.toml in the data folder).")
-    ] = None,
+    config: ConfigFile = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (default 7860).")] = None,
     root_path: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -17,6 +18,10 @@ from evaluators.battles.prompt_files import Prompt
 from results.ids import named_id
 
 Pairs = Literal["all", "sampled"]
+
+
+class NoPairs(ValueError):
+    """The models that were named cannot meet; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,14 @@ def make_plan(prompts: Sequence[Prompt], contestants: Sequence[Contestant], opti
     """The plan of a run. Ids are v5 over model versions, prompts and what shapes answers, so that a run that is begun
     again finds what it has, and a run with one more model adds only that model's answers and battles.
 
-    Raises ValueError for fewer than two models, or one that is named twice.
+    Raises NoPairs for fewer than two models, or one that is named twice.
     """
     labels = [contestant.version.label for contestant in contestants]
-    if len(set(labels)) != len(labels):
-        raise ValueError("a model is named twice")
+    twice = [label for label, times in Counter(labels).items() if times > 1]
+    if twice:
+        raise NoPairs(f"{', '.join(twice)}: named twice; a model does not meet itself")
     if len(labels) < 2:
-        raise ValueError("a battle needs two models: name at least two")
+        raise NoPairs("a battle needs two models: name at least two")
     tasks: dict[UUID, Task] = {}
     meetings: list[Meeting] = []
     probability = 1 / (len(labels) * (len(labels) - 1))

@@ -41,8 +41,10 @@ def read_prompts(path: Path) -> list[Prompt]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadPrompts(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise BadPrompts(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadPrompts(f"{path}: not UTF-8 (byte {error.start:,}): save it as UTF-8") from error
     prompts: list[Prompt] = []
     places: dict[str, str] = {}
     for place, row in _rows(path, text):

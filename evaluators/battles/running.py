@@ -79,7 +79,7 @@ async def run_battles(
 
     One model after the other, so that each is loaded once; each as many conversations at once as its engine takes.
     Every conversation is stored when it is finished: a run that was broken off, even by kill -9, goes on where it
-    was. `engine_for` may take long (a hub model is fetched) and is called in a thread. Raises ValueError for fewer
+    was. `engine_for` may take long (a hub model is fetched) and is called in a thread. Raises NoPairs for fewer
     than two models, and `StoreError`s; a model's own failures are in the report.
     """
     options = options or ScriptOptions()

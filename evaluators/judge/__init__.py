@@ -1,7 +1,7 @@
 """LLM judges: prompts, both orders, readings, biases measured, juries, cost. See docs/judging.md."""
 
 from evaluators.judge.judges import Judge, JudgeOptions
-from evaluators.judge.jury import JuryReport, NoJury, decide
+from evaluators.judge.jury import JuryReport, NoJury, decide, jury_battles
 from evaluators.judge.prompts import (
     BadJudgePrompts,
     Criterion,
@@ -13,7 +13,7 @@ from evaluators.judge.prompts import (
     own_prompts,
 )
 from evaluators.judge.running import JudgePlan, JudgeReport, plan_run, run_judge
-from evaluators.judge.spending import Budget, Estimate
+from evaluators.judge.spending import Budget, Estimate, NoPrice
 from evaluators.judge.stored import UnknownJudge, find_judge, known_judges
 from evaluators.judge.subjects import BadSelection, Selection, parse_selection, select_subjects
 from evaluators.judge.summary import JudgeSummary, summarise_judge
@@ -32,12 +32,14 @@ __all__ = [
     "JudgeSummary",
     "JuryReport",
     "NoJury",
+    "NoPrice",
     "PromptSet",
     "Rubric",
     "Selection",
     "UnknownJudge",
     "decide",
     "find_judge",
+    "jury_battles",
     "known_judges",
     "load_prompts",
     "load_rubric",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
-from evaluators.judge.running import settle
+from evaluators.judge.running import JudgePlan, settle
+from evaluators.judge.subjects import Selection, select_subjects
 from evaluators.judge.verdicts import jury_verdict
 from results.ids import named_id
 from results.store import Store
@@ -46,6 +47,16 @@ def jury_name(jurors: Sequence[str], weights: Mapping[str, float] | None = None)
     if weights is None or len(set(weights.values())) == 1:
         return f"jury({', '.join(names)})"
     return f"jury({', '.join(f'{name}*{weights[name]:g}' for name in names)})"
+
+
+def jury_battles(store: Store, selection: Selection, plans: Sequence[JudgePlan]) -> list[UUID]:
+    """The battles that a jury decides after its jurors' runs: those of their plans, and of a selection of unjudged
+    battles also those that its jurors have judged before."""
+    subjects = [subject for plan in plans for subject in plan.subjects]
+    if selection.unjudged:
+        every = replace(selection, unjudged=False, limit=None)
+        subjects += select_subjects(store, every).subjects
+    return list(dict.fromkeys(subject.battle_id for subject in subjects))
 
 
 def decide(

@@ -18,6 +18,7 @@ from results.ids import named_id
 from results.records import Side
 
 LEAST_PROBES = 10
+NO_REFERENCE = "no reference answer is known"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def make_questions(judge: Judge, subjects: Sequence[Subject]) -> Questions:
     probed = _probes(subjects, options.probe)
     for subject in subjects:
         if options.mode == "reference" and not subject.has_reference:
-            left_out["no reference answer is known"] = left_out.get("no reference answer is known", 0) + 1
+            left_out[NO_REFERENCE] = left_out.get(NO_REFERENCE, 0) + 1
             continue
         try:
             if options.mode in ("pairwise", "reference"):

@@ -176,10 +176,7 @@ def load_prompts(path: Path) -> PromptSet:
     configs.yaml beside it or one folder up, where there is one). Raises BadJudgePrompts."""
     from evaluators.judge.foreign_prompts import alpaca_prompts, fastchat_prompts
 
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadJudgePrompts(f"{path}: cannot be read: {error}") from error
+    text = _text_of(path)
     if path.suffix in (".yaml", ".yml"):
         return _checked(PromptSet, path, text)
     if path.suffix in (".jsonl", ".json"):
@@ -193,11 +190,17 @@ def load_rubric(path: Path | None = None) -> Rubric:
     if path is None:
         text = (files("evaluators.judge") / "prompts" / "rubric_general.yaml").read_text(encoding="utf-8")
         return Rubric.model_validate(yaml.safe_load(text))
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadJudgePrompts(f"{path}: cannot be read: {error}") from error
+    text = _text_of(path)
     return _checked(Rubric, path, text)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BadJudgePrompts(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadJudgePrompts(f"{path}: not UTF-8 (byte {error.start:,}): save it as UTF-8") from error
 
 
 def show(

@@ -34,6 +34,9 @@ from results.store.judging import (
 
 _BATCH = 200
 
+UNFINISHED = "a side failed, or is not finished"
+WITHOUT_TEXTS = "their texts are not here (imported without conversations)"
+
 
 @dataclass(frozen=True)
 class JudgePlan:
@@ -45,6 +48,16 @@ class JudgePlan:
     estimate: Estimate
     unfinished: int
     without_texts: int
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Why battles of the selection cannot be judged, and how many."""
+        found = dict(self.questions.left_out)
+        if self.unfinished:
+            found[UNFINISHED] = self.unfinished
+        if self.without_texts:
+            found[WITHOUT_TEXTS] = self.without_texts
+        return found
 
 
 @dataclass(frozen=True)
@@ -108,17 +121,12 @@ async def run_judge(
     found = await asyncio.to_thread(_conclude, store, plan, run_id)
     state = await asyncio.to_thread(settle, store, judge.name)
     await asyncio.to_thread(finish_judge_run, store, run_id, "stopped" if asked.stopped else "done")
-    left_out = dict(plan.questions.left_out)
-    if plan.unfinished:
-        left_out["a side failed, or is not finished"] = plan.unfinished
-    if plan.without_texts:
-        left_out["its texts are not here (imported without conversations)"] = plan.without_texts
     return JudgeReport(
         run_id=run_id,
         judge=judge.name,
         asked=asked,
         statuses=dict(Counter(outcome.status for outcome in found)),
-        left_out=left_out,
+        left_out=plan.left_out,
         standing=state,
         tokens=spending.tokens,
         cost=spending.cost,

@@ -19,6 +19,10 @@ class OverBudget(Exception):
     """The next question might pass the cap."""
 
 
+class NoPrice(ValueError):
+    """Cost cannot be capped where no price is known; the message says where prices stand."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Before the start: questions to be asked (`cached`: those with a reply already), tokens, and cost.
@@ -66,12 +70,12 @@ class Budget:
     """Counts what is spent and what questions in the air may still spend, and refuses what might pass a cap.
 
     `max_cost` is in the price's currency, `max_tokens` counts prompts and replies. A cap on cost without a known price
-    raises ValueError.
+    raises NoPrice.
     """
 
     def __init__(self, max_cost: float | None, max_tokens: int | None, price: Price | None) -> None:
         if max_cost is not None and price is None:
-            raise ValueError(
+            raise NoPrice(
                 "a cap on cost needs the judge's price: put it under [prices] in arena.toml (input and output per "
                 "million tokens), or cap tokens instead"
             )

@@ -12,8 +12,8 @@ from results.records import Source, Verdict
 REQUIRED = ("model_a", "model_b", "winner")
 
 FIELDS: dict[str, tuple[str, ...]] = {
-    "model_a": (),
-    "model_b": (),
+    "model_a": ("left",),
+    "model_b": ("right",),
     "winner": ("verdict",),
     "id": ("question_id",),
     "prompt": (),
@@ -90,7 +90,7 @@ def choose_columns(
         values[field] = value
 
     taken = set(column_of.values())
-    for column in columns:
+    for column in sorted(columns, key=lambda name: name not in FIELDS):  # our own names before the others
         by_name = _NAMES.get(column)
         if by_name and column not in taken and by_name not in column_of and by_name not in values:
             column_of[by_name] = column
@@ -103,7 +103,7 @@ def choose_columns(
     if missing:
         raise BadFile(
             f"no column for {', '.join(missing)}; the file has {', '.join(map(repr, columns))}. "
-            f"Say which is which, for example --map {missing[0]}={columns[0] if columns else 'COLUMN'}"
+            f"Say which is which, for example --map {missing[0]}=COLUMN"
         )
     if source == "judge" and "judge" not in column_of and "judge" not in values:
         raise BadFile("these are a judge's verdicts, but nothing names the judge; give --judge NAME")

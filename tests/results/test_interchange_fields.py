@@ -44,6 +44,17 @@ def test_columns_by_name_by_map_and_fixed() -> None:
     assert chosen.fixed == {"category": "지식"}
 
 
+def test_sides_that_are_called_left_and_right() -> None:
+    found = choose_columns(
+        ["id", "prompt", "model_x", "worker", "winner", "left", "right"], mapping={}, fixed={}, source="human"
+    )
+    assert {field: found.column_of[field] for field in ("model_a", "model_b", "voter")} == {
+        "model_a": "left", "model_b": "right", "voter": "worker",
+    }  # fmt: skip
+    named = choose_columns(["left", "model_a", "model_b", "winner"], mapping={}, fixed={}, source="human")
+    assert named.column_of["model_a"] == "model_a"
+
+
 def test_the_judge_of_human_votes_is_the_voter() -> None:
     assert vote(judge="은지").voter == "은지"
     assert vote(judge="은지").judge is None
@@ -60,7 +71,7 @@ def test_the_judge_of_human_votes_is_the_voter() -> None:
         ({}, {"langauge": "ko"}, "human", "did you mean 'language'"),
         ({"winner": "left", "verdict": "left"}, {}, "human", "names the field winner twice"),
         ({"id": "left"}, {"id": "1"}, "human", "both --map and --set"),
-        ({}, {}, "human", "no column for model_a, model_b, winner"),
+        ({}, {}, "human", "no column for winner"),
         ({"model_a": "left", "model_b": "right", "winner": "left"}, {}, "judge", "--judge NAME"),
     ],
 )

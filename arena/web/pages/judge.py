@@ -26,7 +26,7 @@ from arena.web.pages.judge_views import (
 )
 from evaluators.judge import BadSelection, Selection, UnknownJudge, find_judge, known_judges, summarise_judge
 from evaluators.judge.prompts import PromptMode
-from results.calibration import Calibration
+from results.calibration import Calibration, TooFewItems
 from results.judge_agreement import calibrate_judge, judge_agreement
 from results.store import BadWrite, Store, StoreError
 
@@ -285,7 +285,7 @@ def _wanted(given: dict[str, Any], locale: str) -> Wanted:
 def _calibration(store: Store, judge: str) -> Calibration | None:
     try:
         return calibrate_judge(store, judge)
-    except ValueError:  # too few battles that people voted on
+    except TooFewItems:
         return None
 
 

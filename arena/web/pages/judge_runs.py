@@ -19,8 +19,10 @@ from evaluators.judge import (
     JudgeReport,
     JuryReport,
     NoJury,
+    NoPrice,
     Selection,
     decide,
+    jury_battles,
     own_prompts,
     plan_run,
     run_judge,
@@ -111,11 +113,13 @@ async def run_judges(context: PageContext, wanted: Wanted, work: Work) -> Judged
         before += len(plan.questions.asked)
     if not wanted.jury or len(plans) < 2:
         return Judged(tuple(reports))
-    return await asyncio.to_thread(_with_jury, context, plans, tuple(reports))
+    return await asyncio.to_thread(_with_jury, context, wanted.selection, plans, tuple(reports))
 
 
-def _with_jury(context: PageContext, plans: Sequence[JudgePlan], reports: tuple[JudgeReport, ...]) -> Judged:
-    battles = list(dict.fromkeys(subject.battle_id for plan in plans for subject in plan.subjects))
+def _with_jury(
+    context: PageContext, selection: Selection, plans: Sequence[JudgePlan], reports: tuple[JudgeReport, ...]
+) -> Judged:
+    battles = jury_battles(context.store, selection, plans)
     try:
         return Judged(reports, decide(context.store, [plan.judge.name for plan in plans], battles))
     except NoJury as refused:
@@ -126,5 +130,5 @@ def _budget(context: PageContext, wanted: Wanted, judge: Judge) -> Budget:
     price = price_of(judge.contestant.spec, context.settings.prices)
     try:
         return Budget(wanted.max_cost, wanted.max_tokens, price)
-    except ValueError as error:
+    except NoPrice as error:
         raise NoJudging(f"{judge.name}: {error}") from None

@@ -10,6 +10,8 @@ from arena.web._i18n import text
 from arena.web._templates import render
 from arena.web.pages.judge_runs import Judged
 from evaluators.judge import JudgePlan, JudgeSummary
+from evaluators.judge.planning import NO_REFERENCE
+from evaluators.judge.running import UNFINISHED, WITHOUT_TEXTS
 from evaluators.judge.stored import KnownJudge
 from results.agreement import Share
 from results.calibration import Calibration
@@ -17,17 +19,14 @@ from results.judge_agreement import JudgeAgreement
 
 REASONS = ("few", "fine", "order", "unparsed", "no_winner")
 STATUSES = ("verdict", "inconsistent", "unparsed", "refused", "failed")
-LEFT_OUT = {
-    "a side failed, or is not finished": "unfinished",
-    "its texts are not here (imported without conversations)": "without_texts",
-    "no reference answer is known": "no_reference",
-}
+LEFT_OUT = {UNFINISHED: "unfinished", WITHOUT_TEXTS: "without_texts", NO_REFERENCE: "no_reference"}
 
 
 def estimate_html(locale: str, plans: Sequence[JudgePlan]) -> str:
     """What judges would be asked, and what that costs."""
     rows = [
-        {"plan": plan, "cost": _cost(locale, plan), "left_out": _left_out(locale, plan)} for plan in plans
+        {"plan": plan, "cost": _cost(locale, plan), "left_out": _reasons(locale, plan.left_out)}
+        for plan in plans
     ]
     return render("judge_estimate.html", locale, rows=rows)
 
@@ -114,15 +113,6 @@ def _cost(locale: str, plan: JudgePlan) -> str:
         return f"{told.cost_low:.4f} – {told.cost_high:.4f} {told.currency}"
     local = plan.judge.contestant.spec.kind == "local"
     return text(locale, "judge.cost.local" if local else "judge.cost.unknown")
-
-
-def _left_out(locale: str, plan: JudgePlan) -> list[str]:
-    found = dict(plan.questions.left_out)
-    if plan.unfinished:
-        found["a side failed, or is not finished"] = plan.unfinished
-    if plan.without_texts:
-        found["its texts are not here (imported without conversations)"] = plan.without_texts
-    return _reasons(locale, found)
 
 
 def _reasons(locale: str, left_out: dict[str, int]) -> list[str]:

@@ -126,6 +126,9 @@ def test_from_prompts_to_a_leaderboard_with_a_kill_in_between(
     assert "9 kept their winner" in " ".join(shown.split())
     listed = json.loads(arena("battles", "list", "--data", data, "--json").stdout)
     assert {row["judgments"] for row in listed} == {1}
+    table = arena("battles", "list", "--data", data, "--limit", "1").stdout.split("\n")
+    assert table[0].split()[-3:] == ["votes", "judged", "prompt"]
+    assert max(map(len, table)) <= 80
     assert "good good" in arena("battles", "show", listed[0]["id"], "--data", data).stdout
     assert arena("judge", "agreement", "--data", data, check=2).stderr  # nobody has voted
 
@@ -138,6 +141,12 @@ def test_bad_input_is_told(tmp_path: Path, prompts: Path, arena: Command) -> Non
     assert "line 2" in " ".join(told.stderr.split())
     told = arena("judge", "run", "--data", data, check=2)
     assert "name a judge" in told.stderr
+    told = arena(
+        "battles", "run", "--data", data, "--prompts", tmp_path / "no.txt", "--models", "x y", check=2
+    )
+    assert "no.txt: cannot be read: No such file or directory" in told.stderr
+    told = arena("judge", "run", "--data", data, "--judge", "x", "--weights", "2,1", check=2)
+    assert "--jury" in told.stderr
     told = arena("judge", "show", "--data", data, check=2)
     assert "none yet" in " ".join(told.stderr.split())
 

@@ -13,7 +13,10 @@ from pathlib import Path
 import httpx
 
 from evaluators.suites.own import add_suite
+from results.store import open_store
+from tests.evaluators.judge.conftest import Arena
 
+BATTLES = 12
 ARENA = [sys.executable, "-m", "arena.cli.main"]
 
 
@@ -77,41 +80,29 @@ def test_a_run_of_a_suite(tmp_path: Path, judge_server: str) -> None:
 
 
 def test_a_run_of_a_judge(tmp_path: Path, judge_server: str) -> None:
-    model = "slow:interrupted"
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text(
-        "\n".join(json.dumps({"prompt": f"Question {n}?"}) for n in range(24)), encoding="utf-8"
-    )
+    model = "slow:interrupted"  # a reply takes 0.15 s
     data, at = tmp_path / "data", f"@{judge_server}/v1"
-    made = [
-        *ARENA,
-        "battles",
-        "run",
-        "--prompts",
-        str(prompts),
-        "--models",
-        f"openai:worth:3{at} openai:worth:1{at}",
-    ]
-    subprocess.run([*made, "--data", str(data)], check=True, capture_output=True, timeout=110)
+    with open_store(data) as store:
+        Arena(store, judge_server).battles(BATTLES)
     command = [
         *ARENA,
         "judge",
         "run",
         "--judge",
         f"openai:{model}{at}",
-        "--concurrency",
-        "1",
+        "--probe",
+        "0",
         "--data",
         str(data),
     ]
-    code, told = interrupted(command, r"\b[1-9]\d?/\d\d")
+    code, told = interrupted([*command, "--concurrency", "1"], rf"\b[1-9]\d?/{2 * BATTLES}")
     assert code == 130, told
     assert "Interrupted: every reply is kept. Run the same command again to go on." in told
     asked = requests(judge_server, model)
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     (report,) = json.loads(done.stdout)["runs"]
-    assert report["statuses"] == {"verdict": 24}
+    assert report["statuses"] == {"verdict": BATTLES}
     total = int(re.findall(r"(\d+) questions to ask", told)[0])
     assert report["asked"]["asked"] == requests(judge_server, model) - asked
     assert report["asked"]["asked"] < total  # what was kept is not asked again

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
 
+from arena.cli.main import main
 from results.interchange import import_votes
 from results.judge_agreement import calibrate_judge, judge_agreement
 from results.leaderboard import leaderboard
@@ -22,7 +24,9 @@ def load(store: Store, file: Path, judge: str | None = None) -> int:
     return import_votes(store, file, source="judge", mapping=MAPPING, fixed={"judge": judge}).added
 
 
-def test_a_judge_like_people_and_one_against_them(store: Store, tmp_path: Path) -> None:
+def test_a_judge_like_people_and_one_against_them(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Three people on 120 battles of 30 prompts; one judge repeats a person, one says the opposite."""
     rows: dict[str, list[dict[str, object]]] = {"people": [], "echo": [], "contrary": []}
     said = ("left", "left", "right", "tie")
@@ -48,6 +52,14 @@ def test_a_judge_like_people_and_one_against_them(store: Store, tmp_path: Path) 
     assert contrary.with_people.kappa.value < 0 < echo.with_people.kappa.value
     assert contrary.replaces == "no"
     assert judge_agreement(store, "nobody") == []
+    monkeypatch.setattr(sys, "argv", ["arena", "judge", "agreement", "--data", str(store.data_dir)])
+    with pytest.raises(SystemExit):
+        main()
+    tables = capsys.readouterr().out.partition("\necho")[2].split("\n")
+    for measure, share in (("agreement", echo.with_people.agreement), ("kappa", echo.with_people.kappa)):
+        row = next(line for line in tables if line.split()[:1] == [measure])
+        assert f"{share.value:.2f} [{share.lower:.2f}, {share.upper:.2f}]" in row
+        assert len(row) <= 80
     told = calibrate_judge(store, "contrary")
     assert told.gain.value > 0
     assert dict(told.knots)[1.0] < 0.5

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from arena.config import Price
-from evaluators.judge import Budget, Selection, decide, parse_selection, plan_run, summarise_judge
+from arena.engines.remote import RemoteEngine
+from arena.engines.remote_retries import RetryPolicy
+from evaluators.judge import (
+    Budget,
+    Selection,
+    decide,
+    jury_battles,
+    parse_selection,
+    plan_run,
+    run_judge,
+    summarise_judge,
+)
 from evaluators.judge.subjects import BadSelection
 from results.leaderboard import leaderboard
 from results.store import BadWrite
@@ -127,7 +138,9 @@ def test_a_judge_that_is_down_stops_the_run(judging: Arena) -> None:
     judge = judging.judge("fair", "down", probe=0.0, concurrency=1)
     spec = judge.contestant.spec.model_copy(update={"base_url": "http://127.0.0.1:9/v1"})
     judge = replace(judge, contestant=replace(judge.contestant, spec=spec))
-    report = judging.run(judge)
+    impatient = RemoteEngine(spec, RetryPolicy(first_wait=0.01, longest_wait=0.01))
+    plan = plan_run(judging.store, judge, Selection())
+    report = asyncio.run(run_judge(judging.store, lambda _: impatient, plan))
     assert report.asked.stopped is not None
     assert "cannot be reached" in report.asked.stopped
     assert report.asked.failed == 5
@@ -189,6 +202,20 @@ def test_a_jury_decides_by_majority_or_weight_without_the_unusable(judging: Aren
     weighted = decide(judging.store, names[:2], battles, weights={names[0]: 2.0, names[1]: 1.0})
     assert "*2" in weighted.judge
     assert judging.store.check() == []
+
+
+def test_a_jury_decides_also_what_its_jurors_judged_before(judging: Arena) -> None:
+    judging.battles(6)
+    judges = [judging.judge(f"fair:before-{n}", probe=0.0) for n in range(2)]
+    for judge in judges:
+        judging.run(judge)
+    unjudged = Selection(unjudged=True)
+    plans = [plan_run(judging.store, judge, unjudged) for judge in judges]
+    assert not any(plan.subjects for plan in plans)
+    battles = jury_battles(judging.store, unjudged, plans)
+    assert decide(judging.store, [judge.name for judge in judges], battles).statuses == {"verdict": 6}
+    one = Selection(limit=1)
+    assert len(jury_battles(judging.store, one, [plan_run(judging.store, judges[0], one)])) == 1
 
 
 def test_a_budget_stops_before_it_is_passed_and_the_next_run_goes_on(judging: Arena) -> None:
