@@ -26,6 +26,7 @@ def suite_row(suite: Suite) -> dict[str, Any]:
         "suite": suite.name,
         "title": suite.definition.title or suite.name,
         "version": suite.definition.version,
+        "digest": suite.digest,
         "items": len(suite.items),
         "languages": {
             language: sum(item.language == language for item in suite.items) for language in suite.languages

@@ -16,7 +16,9 @@ from arena.cli._common import (
     GATE_SAID_NO,
     AsJson,
     BadInput,
+    ConfigFile,
     DataDir,
+    MirroredData,
     WorkFailed,
     console,
     output,
@@ -140,10 +142,7 @@ def run(
         int | None, typer.Option(min=0, help="Examples before each item of lm-eval tasks.")
     ] = None,
     chat_template: Annotated[bool, typer.Option(help="Whether lm-eval tasks are asked as chats.")] = True,
-    datasets: Annotated[
-        Path | None,
-        typer.Option(envvar="ARENA_DATASETS", help="Folder of mirrored data sets of lm-eval's tasks."),
-    ] = None,
+    datasets: MirroredData = None,
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"],
         typer.Option(
@@ -156,12 +155,13 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Ask again instead of taking stored answers.")
     ] = False,
-    config: Annotated[Path | None, typer.Option("--config", help="Settings file.")] = None,
+    config: ConfigFile = None,
     data: DataDir = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
     """Run models through suites. Run the same command again after an interruption: it goes on where it was."""
-    from arena.cli._bench_run import Wanted, run_file, run_wanted
+    from arena.cli._bench_file import run_file
+    from arena.cli._bench_run import Wanted, run_wanted
     from evaluators.suites.plan import RunOptions
 
     options = RunOptions(

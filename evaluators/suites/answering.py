@@ -142,7 +142,7 @@ async def _texts(
             if isinstance(result, EngineError):
                 yield asks[place], Answered(None, result)
             else:
-                yield asks[place], Answered(_generated(contestant, asks[place], result), new=True)
+                yield asks[place], Answered(answer_of(contestant, asks[place], result), new=True)
 
 
 async def _scores(
@@ -188,7 +188,8 @@ def is_final(error: EngineError) -> bool:
     return isinstance(error, OverContext)
 
 
-def _generated(contestant: Contestant, ask: Ask, made: Generation) -> AnswerRecord:
+def answer_of(contestant: Contestant, ask: Ask, made: Generation) -> AnswerRecord:
+    """A generation as it is stored."""
     return AnswerRecord(
         id=ask.id,
         version_key=contestant.version.version_key,

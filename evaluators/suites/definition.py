@@ -31,6 +31,8 @@ MOST_LETTERS = 80
 NAMES = f"letters, digits, - and _, at most {MOST_LETTERS}, beginning with a letter or digit"
 
 
+ASKED = "asked"
+"""Where a judge finds what the model was asked, beside the item's own fields."""
 _NEEDS_MORE = ("code", "rubric")
 """Scorers that cannot be tried on an empty answer: they would run it, or ask a judge."""
 
@@ -191,7 +193,7 @@ class Suite:
             fields=self.scorer.fields.model_validate(item.values),
             options=self._options,
             language=item.language,
-            item=item.values,
+            item={**item.values, ASKED: _last_words(request.ask)},
             offered=request.offered,
             allow_code=allow_code,
             judge=judge,
@@ -339,6 +341,12 @@ def _tools(folder: Path) -> dict[str, dict[str, Any]] | None:
             raise SuiteError(f"{path}, line {number}: the function '{name}' stands twice")
         tools[name] = tool
     return tools
+
+
+def _last_words(ask: GenerationRequest | ScoreRequest) -> str:
+    """The text of a request's conversation, its system prompt and examples aside."""
+    conversation = ask.conversation
+    return "" if conversation is None or not conversation.messages else conversation.messages[-1].content
 
 
 def _in_language(text: ByLanguage | None, language: str) -> str | None:

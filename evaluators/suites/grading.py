@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from arena.engines.base import Engine, GenerationRequest, Sampling
+from arena.roster import Contestant
+from evaluators.suites.answering import answer_of, ask_of
+from evaluators.suites.definition import ASKED
+from evaluators.suites.plan import RunOptions
 from evaluators.suites.scorers import Grade
 from prompt_formats import Conversation
+from results.store import Store
+from results.store.suites import known_answers, record_samples
 
 _GRADE = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*\]\]")
+_FIELD = re.compile(r"\{(rubric|task|answer)\}")
 _PROMPTS = {
     "en": (
         "Grade the answer to the task below from 1 (useless) to 10 (excellent). {rubric}\n\n[Task]\n{task}\n\n"
@@ -28,35 +36,45 @@ _PROMPTS = {
 }
 
 
-def engine_grade(engine: Engine, loop: asyncio.AbstractEventLoop) -> Grade:
+def judge_grade(
+    store: Store, judge: Contestant, engine: Engine, loop: asyncio.AbstractEventLoop, options: RunOptions
+) -> Grade:
     """A judge for suites, on an engine whose requests run in `loop`. It is called from other threads, and raises
-    EngineError where the judge cannot be asked."""
+    EngineError where the judge cannot be asked. What a judge has said is stored under its identity as any answer is,
+    and taken from there when it is asked the same again (unless `options.fresh`)."""
+
+    async def reply(request: GenerationRequest) -> str:
+        ask = ask_of(judge, request, dtype=options.dtype)
+        known = {} if options.fresh else await asyncio.to_thread(known_answers, store, [ask.id])
+        if ask.id in known:
+            return known[ask.id].text or ""
+        (made,) = await engine.generate([request])
+        await asyncio.to_thread(record_samples, store, (), [answer_of(judge, ask, made)])
+        return made.text
 
     def grade(item: dict[str, Any], answer: str) -> tuple[float | None, dict[str, Any]]:
-        return asyncio.run_coroutine_threadsafe(_grade(engine, item, answer), loop).result()
+        return asyncio.run_coroutine_threadsafe(_grade(reply, item, answer), loop).result()
 
     return grade
 
 
-async def _grade(engine: Engine, item: dict[str, Any], answer: str) -> tuple[float | None, dict[str, Any]]:
+async def _grade(
+    reply: Callable[[GenerationRequest], Awaitable[str]], item: dict[str, Any], answer: str
+) -> tuple[float | None, dict[str, Any]]:
     prompt, again = _PROMPTS.get(item.get("language", ""), _PROMPTS["en"])
-    task = str(item.get("input") or item.get("messages") or "")
-    # Fields are put in one by one: braces in a task or an answer are no fields.
-    text = (
-        prompt.replace("{rubric}", str(item.get("rubric") or ""))
-        .replace("{task}", task)
-        .replace("{answer}", answer)
-    )
+    fields = {"rubric": str(item.get("rubric") or ""), "task": str(item.get(ASKED) or ""), "answer": answer}
+    # In one pass: braces in a task or an answer are no fields.
+    text = _FIELD.sub(lambda field: fields[field[1]], prompt)
     conversation = Conversation().add("user", text)
     replies: list[str] = []
     for _ in range(2):
-        request = GenerationRequest(
-            conversation=conversation, sampling=Sampling(temperature=0, max_tokens=512)
+        replies.append(
+            await reply(
+                GenerationRequest(conversation=conversation, sampling=Sampling(temperature=0, max_tokens=512))
+            )
         )
-        (reply,) = await engine.generate([request])
-        replies.append(reply.text)
-        found = _GRADE.findall(reply.text)
+        found = _GRADE.findall(replies[-1])
         if found and 1 <= float(found[-1]) <= 10:
             return (float(found[-1]) - 1) / 9, {"replies": replies, "grade": float(found[-1])}
-        conversation = conversation.add("assistant", reply.text).add("user", again)
+        conversation = conversation.add("assistant", replies[-1]).add("user", again)
     return None, {"replies": replies, "unparsed": True}

@@ -70,7 +70,7 @@ def _records(
             run_id=run_id,
             version_key=version_key,
             suite=suite.name,
-            suite_version=suite.task_version,
+            suite_version=rows[0]["suite_version"],
             language=language,
             metric=metric,
             value=None if estimate is None else estimate.value,

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 """Samples of stored answers that are committed together. One that a model has just made is committed at once."""
+GRADED_TOGETHER = 8
+"""Answers that a judge is asked about at the same time."""
+JUDGED = "rubric"
 _OVER_CONTEXT = "over_context"
 
 
@@ -93,6 +96,14 @@ More = Callable[[StoredSuiteRun, Contestant, Engine, Progress], Awaitable[int]]
 DEFAULTS = RunOptions()
 
 
+def scored_by(suite: Suite, options: RunOptions) -> str:
+    """What a sample's score stands for: the suite's scorer, and the judge where there is one. Scores of different
+    ones are never compared."""
+    if suite.definition.scorer != JUDGED:
+        return suite.task_version
+    return f"{suite.task_version}/{options.judge}"
+
+
 def check_run(suites: Sequence[Suite], options: RunOptions, judge: Grade | None) -> None:
     """Refuse before any model is loaded what cannot end well. Raises SuiteError."""
     for suite in suites:
@@ -101,10 +112,18 @@ def check_run(suites: Sequence[Suite], options: RunOptions, judge: Grade | None)
                 f'{suite.name} runs programs that a model wrote. That is off: read "Code" in docs/suites.md, then '
                 "give --allow-code"
             )
-        if suite.definition.scorer == "rubric" and judge is None:
+        if suite.definition.scorer == JUDGED and judge is None:
             raise SuiteError(f"{suite.name} is graded by a judge: name a model with --judge")
-        if not chosen_items(suite, options):
-            raise SuiteError(f"{suite.name} has no items in the languages and categories that were chosen")
+        items = chosen_items(suite, options)
+        if not items:
+            categories = (
+                ", ".join(sorted({item.category for item in suite.items if item.category})) or "no name"
+            )
+            raise SuiteError(
+                f"{suite.name} has no items in the languages and categories that were chosen: there are languages "
+                f"{', '.join(suite.languages) or 'of no name'}; categories {categories}"
+            )
+        suite.check(items)
 
 
 async def run_suites(
@@ -131,7 +150,9 @@ async def run_suites(
         SuiteError: something about suites or options; NeedsLoglikelihood where a model cannot do what a suite needs.
         StoreError: the store cannot be written.
     """
-    check_run(suites, options, judge)
+    # Two names of one version are one model.
+    contestants = list({each.version.version_key: each for each in contestants}.values())
+    await asyncio.to_thread(check_run, suites, options, judge)
     # In threads, here and below: rendering thousands of prompts takes seconds, in which a server would answer nobody.
     plan = await asyncio.to_thread(plan_of, contestants, suites, tasks or {}, options)
     with _alone(store.data_dir, plan.hash):
@@ -291,7 +312,12 @@ class _Recorder:
         """Take an answer. What a model has made is committed at once: whatever kills this process then costs no
         second answer."""
         self._waiting.append((work, result))
-        if result.new or len(self._waiting) >= BATCH:
+        if work.suite.definition.scorer == JUDGED:
+            if result.new and result.answer is not None:
+                await asyncio.to_thread(record_samples, self._store, (), [result.answer])
+            if len(self._waiting) >= GRADED_TOGETHER:
+                await self.flush()
+        elif result.new or len(self._waiting) >= BATCH:
             await self.flush()
 
     async def flush(self) -> None:
@@ -322,7 +348,7 @@ class _Recorder:
             run_id=self._run_id,
             version_key=self._contestant.version.version_key,
             suite=suite.name,
-            suite_version=suite.task_version,
+            suite_version=scored_by(suite, self._options),
             item=item.id,
             item_hash=item.digest,
             repeat=work.repeat,

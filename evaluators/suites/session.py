@@ -66,11 +66,15 @@ def choose(words: Sequence[str], data_dir: Path, mirror: Path | None = None) -> 
     return chosen
 
 
-def settled(store: Store, options: RunOptions) -> RunOptions:
-    """Options with the dtype decided: float32 where no GPU is, so that an answer does not depend on its batch."""
+def settled(store: Store, options: RunOptions, judge: Contestant | None = None) -> RunOptions:
+    """Options with all decided that makes answers and grades: float32 where no GPU is, so that an answer does not
+    depend on its batch, and the judge's version in place of its name."""
+    update: dict[str, str] = {}
     if options.dtype == "auto" and holdings(store).capacity.gpu == 0:
-        return options.model_copy(update={"dtype": "float32"})
-    return options
+        update["dtype"] = "float32"
+    if judge is not None:
+        update["judge"] = judge.version.label
+    return options.model_copy(update=update)
 
 
 def pool_engines(pool: EnginePool) -> Engines:

@@ -171,3 +171,20 @@ def test_a_runs_file_is_checked(arena: Arena, tmp_path: Path) -> None:
     path.write_text("name: n\nmodels: [m]\nsuits: [s]\n", encoding="utf-8")
     done = arena("bench", "run", path, "--data", tmp_path)
     assert (done.returncode, "suits: Extra inputs" in done.stderr) == (2, True)
+
+
+def test_a_run_refuses_what_is_not_what_it_was_pinned_to(arena: Arena, tmp_path: Path) -> None:
+    path = tmp_path / "nightly.yaml"
+    text = "name: n\nmodels: [m]\nsuites: [{suite: safety, digest: 00000000}, arithmetic]\n"
+    path.write_text(text, encoding="utf-8")
+    unquoted = arena("bench", "run", path, "--data", tmp_path)
+    assert (unquoted.returncode, "write the digest in quotes" in unquoted.stderr) == (2, True)
+    path.write_text(text.replace("00000000", "'00000000'"), encoding="utf-8")
+    done = arena("bench", "run", path, "--data", tmp_path)
+    assert (done.returncode, "safety is pinned to 00000000, but is " in done.stderr) == (2, True), done.stderr
+    digest = find_suite("safety").digest
+    path.write_text(
+        f"name: n\nmodels: [nobody]\nsuites: [{{suite: safety, digest: '{digest[:12]}'}}]\n", encoding="utf-8"
+    )
+    held = arena("bench", "run", path, "--data", tmp_path)
+    assert (held.returncode, "pinned" in held.stderr, "nobody" in held.stderr) == (2, False, True)

@@ -20,7 +20,7 @@ from arena.web._frame import PageContext
 from arena.web._work import Work
 from evaluators.suites.catalogue import suite_folders
 from evaluators.suites.errors import SuiteError
-from evaluators.suites.grading import engine_grade
+from evaluators.suites.grading import judge_grade
 from evaluators.suites.items import explained
 from evaluators.suites.plan import RunOptions
 from evaluators.suites.running import Engines, Progress, RunOutcome
@@ -80,9 +80,9 @@ async def run_bench(context: PageContext, wanted: Wanted, work: Work) -> RunOutc
     store, data_dir = context.store, context.store.data_dir
     chosen = await asyncio.to_thread(choose, wanted.suites, data_dir)
     contestants = [await asyncio.to_thread(find, store, word) for word in wanted.models]
-    options = await asyncio.to_thread(settled, store, wanted.options)
-    judge_word = options.judge
+    judge_word = wanted.options.judge
     judge = None if judge_word is None else await asyncio.to_thread(find, store, judge_word)
+    options = await asyncio.to_thread(settled, store, wanted.options, judge)
 
     def told(progress: Progress) -> None:
         work.done, work.total = progress.done, progress.total
@@ -94,7 +94,7 @@ async def run_bench(context: PageContext, wanted: Wanted, work: Work) -> RunOutc
         grade = None
         if judge is not None:
             engine = await asyncio.to_thread(pool.get, judge.spec)
-            grade = engine_grade(engine, asyncio.get_running_loop())
+            grade = judge_grade(store, judge, engine, asyncio.get_running_loop(), options)
         return await bench(
             store, engines, contestants, chosen, options, lm_options=_lm_options(chosen, options), judge=grade,
             on_progress=told,
