@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -42,7 +43,7 @@ def suite_row(suite: Suite) -> dict[str, Any]:
 
 def suites_table(rows: list[dict[str, Any]]) -> Table:
     """Suites, one a row."""
-    table = _table("suite", "items", "languages", "scorer", "kind", "licence", "from")
+    table = _table("suite", "items", "languages", "scorer", "kind", "licence", "from", right=("items",))
     for row in rows:
         languages = " ".join(f"{language} {count}" for language, count in row["languages"].items())
         kind = " ".join(filter(None, (row["kind"], *row["tags"])))
@@ -53,12 +54,12 @@ def suites_table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def run_row(run: StoredSuiteRun) -> dict[str, Any]:
-    """A run as plain JSON."""
+def run_row(run: StoredSuiteRun, state: str) -> dict[str, Any]:
+    """A run as plain JSON; `state` as `state_of` tells it."""
     return {
         "run": str(run.id),
         "name": run.name,
-        "state": run.state,
+        "state": state,
         "note": run.note,
         "started": run.created_at.isoformat(),
         "models": [each["model"] for each in run.plan.get("models", [])],
@@ -68,7 +69,7 @@ def run_row(run: StoredSuiteRun) -> dict[str, Any]:
 
 def runs_table(rows: list[dict[str, Any]]) -> Table:
     """Runs, one a row."""
-    table = _table("run", "name", "started (UTC)", "state", "models", "suites")
+    table = _table("run", "name", "started (UTC)", "state", "models", "suites", folding=("models", "suites"))
     for row in rows:
         table.add_row(
             row["run"][:13], escape(row["name"]), row["started"][:16].replace("T", " "), row["state"],
@@ -89,15 +90,14 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["note"]:
         console.print(f"[yellow]{escape(summary['note'])}[/]", highlight=False)
     languages = sorted({row["language"] for row in summary["results"] if row["language"]})
-    table = _table("suite", "model", "metric", "all", *languages, "items")
+    table = _table("suite, model, metric", "all", *languages, "items", right=("all", *languages, "items"))
     before = ("", "")
     for (suite, model, metric), rows in _by_metric(summary["results"]).items():
         everything = rows[""]
         style = "bold" if everything["is_score"] else "dim"
+        _headings(table, before, (suite, model))
         table.add_row(
-            escape(suite) if (suite, model) != before else "",
-            escape(model) if (suite, model) != before else "",
-            f"[{style}]{metric}[/]",
+            f"    [{style}]{metric}[/]",
             f"[{style}]{estimate(everything)}[/]",
             *(estimate(rows[language]) if language in rows else "" for language in languages),
             str(everything["items"]),
@@ -127,18 +127,40 @@ def _by_metric(results: list[dict[str, Any]]) -> dict[tuple[str, str, str], dict
     return {key: rows for key, rows in found.items() if "" in rows}
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
-    """A table whose cells are never cut."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+def _headings(table: Table, before: tuple[str, str], now: tuple[str, str]) -> None:
+    """Rows for a suite and a model where they are others than before: below each other, so that a terminal of 80
+    columns holds the numbers beside them."""
+    if now[0] != before[0]:
+        table.add_row(f"[bold]{escape(now[0])}[/]")
+    if now != before:
+        table.add_row(f"  {escape(now[1])}")
+
+
+def _table(
+    *columns: str, title: str | None = None, right: Sequence[str] = (), folding: Sequence[str] = ()
+) -> Table:
+    """A table whose cells are never cut. Columns named in `right` hold numbers; those in `folding` may take several
+    lines on a terminal."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, no_wrap=True, overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(column, no_wrap=column not in folding, overflow="fold", justify=justify)
     return table
 
 
 def print_table(table: Table) -> None:
-    """Print a table in full width: a terminal that is narrower wraps its lines, a file keeps them."""
-    wide = output.measure(table, options=output.options.update(max_width=1000)).maximum
+    """Print a table. A file gets it in full width. On a terminal that is narrower, columns stand as near to each other
+    as they can, and those that may fold do."""
+    wide = _width(table)
+    if output.is_terminal and wide > output.width:
+        table.padding = (0, 0)
+        foldable = any(not column.no_wrap for column in table.columns)
+        wide = output.width if foldable else _width(table)
     Console(width=max(output.width, wide)).print(table)
+
+
+def _width(table: Table) -> int:
+    return output.measure(table, options=output.options.update(max_width=1000)).maximum
 
 
 def estimate(row: dict[str, Any]) -> str:
@@ -151,8 +173,9 @@ def estimate(row: dict[str, Any]) -> str:
 
 def _print_apart(apart: list[dict[str, Any]]) -> None:
     table = _table(
-        "suite", "model", "seen in training", "items", "clean", "items", "why", title="seen items apart"
-    )
+        "suite", "model", "seen in training", "items", "clean", "items", "why", title="seen items apart",
+        right=("seen in training", "items", "clean"), folding=("model", "why"),
+    )  # fmt: skip
     for row in apart:
         parts = [
             (estimate(part), str(part["items"])) if part else ("-", "0")
@@ -165,8 +188,9 @@ def _print_apart(apart: list[dict[str, Any]]) -> None:
 
 def _print_change(change: dict[str, Any]) -> None:
     table = _table(
-        "suite", "model", "before", "now", "change", "95% interval", "is", title="since the last run"
-    )
+        "suite", "model", "before", "now", "change", "95% interval", "is", title="since the last run",
+        right=("before", "now", "change", "95% interval"), folding=("model",),
+    )  # fmt: skip
     for row in change["changes"]:
         low, high = row["interval"]
         table.add_row(
@@ -211,19 +235,17 @@ def comparison_rows(comparison: Comparison, *, gated: bool) -> dict[str, Any]:
 def print_comparison(comparison: Comparison, *, gated: bool) -> None:
     """A comparison, one suite a row."""
     output.print(f"A {comparison.a.label}\nB {comparison.b.label}", markup=False, highlight=False)
-    gate = [f"worse by > {comparison.bound:g}"] if gated else []
-    table = _table("suite", "items", "A", "B", "B - A", "95% interval", "p (Holm)", "B is", *gate)
+    numbers = ("items", "A", "B", "B - A", "95% interval", "p (Holm)")
+    table = _table("suite", *numbers, "B is", right=numbers, folding=("B is",))
     for each in comparison.suites:
         difference = each.difference
         low, high = difference.interval
-        row = [
+        beyond = f" [red]by more than {comparison.bound:g}[/]" if gated and each.beyond_bound else ""
+        table.add_row(
             escape(each.suite), str(difference.items), f"{difference.a:.3f}", f"{difference.b:.3f}",
             f"{difference.difference:+.3f}", f"{low:+.3f} to {high:+.3f}", f"{each.adjusted_p:.3g}",
-            _coloured(each.verdict),
-        ]  # fmt: skip
-        if gated:
-            row.append("[red]shown[/]" if each.beyond_bound else "not shown")
-        table.add_row(*row)
+            _coloured(each.verdict) + beyond,
+        )  # fmt: skip
     print_table(table)
     console.print(
         "p: McNemar's exact test for right or wrong, else a paired bootstrap over groups.", style="dim"
@@ -281,12 +303,13 @@ def _print_difficulties(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         found.setdefault((row["suite"], row["model"], row["language"]), {})[row["difficulty"]] = row
     levels = list(dict.fromkeys(row["difficulty"] for row in rows))
-    table = _table("suite", "model", "language", *levels, title="by difficulty (items)")
+    table = _table("suite, model, language", *levels, title="by difficulty (items)", right=levels)
     before = ("", "")
     for (suite, model, language), by in found.items():
+        if suite or model:
+            _headings(table, before, (suite, model))
         cells = (f"{estimate(by[level])} ({by[level]['items']})" if level in by else "" for level in levels)
-        names = ("", "") if (suite, model) == before else (escape(suite), escape(model))
-        table.add_row(*names, language or "all", *cells)
+        table.add_row(f"    {language or 'all'}", *cells)
         before = (suite, model)
     print_table(table)
 

@@ -220,15 +220,21 @@ def show(
 def list_runs(data: DataDir = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """All runs, newest last."""
     from arena.cli._bench_tables import print_table, run_row, runs_table
+    from evaluators.suites.at_work import state_of
     from results.store import open_store
     from results.store.suites import suite_runs
 
     with _errors(), open_store(data) as store:
-        rows = [run_row(each) for each in suite_runs(store)]
+        rows = [run_row(each, state_of(store, each)) for each in suite_runs(store)]
     if as_json:
         print_json(rows)
-    else:
+    elif rows:
         print_table(runs_table(rows))
+    else:
+        console.print(
+            "There is no run yet: arena bench run --model MODEL --suite SUITE (see arena bench list)",
+            highlight=False,
+        )
 
 
 @app.command()
@@ -262,11 +268,18 @@ def compare(
         print_json(comparison_rows(found, gated=fail_if_worse is not None))
     else:
         print_comparison(found, gated=fail_if_worse is not None)
-    if fail_if_worse is not None and found.gate_says_no:
+    if fail_if_worse is None:
+        return
+    if found.gate_says_no:
         console.print(
-            f"[bold red]the gate says no:[/] {escape(second.label)} is worse by more than {fail_if_worse:g}"
+            f"[bold red]the gate says no:[/] {escape(second.label)} is worse by more than {fail_if_worse:g}",
+            highlight=False,
         )
         raise typer.Exit(GATE_SAID_NO)
+    console.print(
+        f"the gate says yes: {escape(second.label)} is not shown to be worse by more than {fail_if_worse:g}",
+        highlight=False,
+    )
 
 
 def _tell(summary: dict[str, Any], as_json: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from evaluators.contamination.apart import scores_apart
+from evaluators.suites.at_work import state_of
 from evaluators.suites.breakdowns import breakdowns
 from evaluators.suites.comparing import Side, compare
 from evaluators.suites.errors import SuiteError
@@ -62,7 +63,7 @@ def run_summary(store: Store, run: StoredSuiteRun) -> dict[str, Any]:
     return {
         "run": str(run.id),
         "name": run.name,
-        "state": run.state,
+        "state": state_of(store, run),
         "note": run.note,
         "started": run.created_at.isoformat(),
         "finished": None if run.finished_at is None else run.finished_at.isoformat(),

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 from uuid import UUID
-
-from filelock import FileLock, Timeout
 
 from arena.engines.base import Engine, EngineError
 from arena.roster import Contestant
 from evaluators.suites.answering import Answered, Ask, answered, ask_of, is_final
+from evaluators.suites.at_work import alone
 from evaluators.suites.definition import Request, Suite
 from evaluators.suites.errors import SuiteError
 from evaluators.suites.plan import RunOptions, chosen_items, plan_of
@@ -155,7 +153,7 @@ async def run_suites(
     await asyncio.to_thread(check_run, suites, options, judge)
     # In threads, here and below: rendering thousands of prompts takes seconds, in which a server would answer nobody.
     plan = await asyncio.to_thread(plan_of, contestants, suites, tasks or {}, options)
-    with _alone(store.data_dir, plan.hash):
+    with alone(store.data_dir, plan.hash):
         record = SuiteRunRecord(id=new_id(), name=options.name, plan=plan.as_json(), plan_hash=plan.hash)
         run = await asyncio.to_thread(begin_run, store, record)
         outcome = RunOutcome(run, Progress())
@@ -386,21 +384,3 @@ class _Recorder:
                 "score": scored.metrics.get(suite.score_metric),
             }
         )
-
-
-@contextmanager
-def _alone(data_dir: Path, plan_hash: str) -> Iterator[None]:
-    """One process at a time works on a plan; the kernel frees the lock when it dies."""
-    folder = data_dir / "run"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = FileLock(folder / f"bench-{plan_hash[:16]}.lock", timeout=0, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise SuiteError(
-            "another process is at work on exactly this run: watch it with `arena bench show last`"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -252,7 +252,7 @@ def _begin(tx: Transaction, run: SuiteRunRecord) -> StoredSuiteRun:
     )  # fmt: skip
     if row is None:
         return _new(tx, run)
-    tx.write("UPDATE suite_runs SET state = 'running', finished_at = NULL WHERE id = ?", row[0])
+    tx.write("UPDATE suite_runs SET state = 'running', note = '', finished_at = NULL WHERE id = ?", row[0])
     return _stored(tx, row[0])
 
 

@@ -17,6 +17,7 @@ from arena.web.pages.benchmarks_compare import lay_out_comparison
 from arena.web.pages.benchmarks_runs import KIND, Wanted, run_bench, wanted_again, wanted_of
 from arena.web.pages.benchmarks_suites import lay_out_suites, suite_choices, suite_languages
 from arena.web.pages.benchmarks_views import problem_html, results_html, work_html
+from evaluators.suites.at_work import state_of
 from evaluators.suites.errors import SuiteError
 from evaluators.suites.reading import find_run, run_summary
 from results.store import StoreError
@@ -76,7 +77,9 @@ def build(context: PageContext) -> None:
         found = next((run for run in runs if str(run.id) == wanted), runs[0] if runs else None)
         return {
             which: gr.update(
-                choices=[(_run_label(locale, run), str(run.id)) for run in runs],
+                choices=[
+                    (_run_label(locale, run, state_of(context.store, run)), str(run.id)) for run in runs
+                ],
                 value=None if found is None else str(found.id),
             ),
             **of_results(locale, operator, None if found is None else str(found.id)),
@@ -86,10 +89,11 @@ def build(context: PageContext) -> None:
     def of_results(locale: str, operator: bool, wanted: str | None) -> Updates:
         if wanted is None:
             return {results: results_html(locale, None), again: gr.update(visible=False)}
-        run = find_run(context.store, wanted)
+        summary = run_summary(context.store, find_run(context.store, wanted))
+        unfinished = summary["state"] not in ("done", "running")
         return {
-            results: results_html(locale, run_summary(context.store, run)),
-            again: gr.update(visible=operator and run.state != "done" and not _is_running(context)),
+            results: results_html(locale, summary),
+            again: gr.update(visible=operator and unfinished and not _is_running(context)),
         }
 
     async def arrive(request: gr.Request) -> Updates:
@@ -261,11 +265,11 @@ def _is_running(context: PageContext) -> bool:
     return going is not None and going.running
 
 
-def _run_label(locale: str, run: StoredSuiteRun) -> str:
+def _run_label(locale: str, run: StoredSuiteRun, state: str) -> str:
     models = ", ".join(str(each["model"]) for each in run.plan.get("models", []))
     names = ", ".join(str(each["suite"]) for each in run.plan.get("suites", []))
-    state = text(locale, f"benchmarks.state.{run.state}")
-    parts = (f"{run.created_at:%Y-%m-%d %H:%M}", run.name, models, names, state)
+    told = text(locale, f"benchmarks.state.{state}")
+    parts = (f"{run.created_at:%Y-%m-%d %H:%M}", run.name, models, names, told)
     return " · ".join(filter(None, parts))
 
 

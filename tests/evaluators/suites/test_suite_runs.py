@@ -23,6 +23,7 @@ from arena.engines.base import (
 from arena.engines.spec import ModelSpec
 from arena.roster import Contestant
 from evaluators.suites.answering import ask_of
+from evaluators.suites.at_work import alone, state_of
 from evaluators.suites.comparing import Side, compare
 from evaluators.suites.definition import ASKED, Suite, load_suite
 from evaluators.suites.errors import SuiteError
@@ -152,6 +153,16 @@ def test_a_stopped_run_goes_on_where_it_was_and_asks_nothing_twice(store: Store,
     assert outcome.made == ITEMS - kept
     assert len(engine.asked) - 5 == ITEMS - kept  # only what was in the making is asked again
     assert score(store, outcome)["value"] == 1
+
+
+def test_a_run_whose_process_died_is_interrupted(store: Store, echo_suite: Suite) -> None:
+    outcome = run(store, Echo(), echo_suite, limit=1)
+    assert state_of(store, outcome.run) == "interrupted"  # as it was begun
+    assert state_of(store, find_run(store, "last")) == "done"
+    with alone(store.data_dir, outcome.run.plan_hash):
+        assert state_of(store, outcome.run) == "running"
+        with pytest.raises(SuiteError, match="another process is at work"):
+            run(store, Echo(), echo_suite, limit=1)
 
 
 def test_another_run_takes_stored_answers_but_never_another_models(store: Store, echo_suite: Suite) -> None:
