@@ -32,6 +32,9 @@ Ints = npt.NDArray[np.int64]
 
 Replaces = Literal["yes", "no", "undecided", "no ceiling"]
 
+NO_CATEGORY = "(none)"
+"""What battles without a category are called beside those with one."""
+
 _UNUSABLE = "unusable_judge"
 _VERDICTS = ("a", "tie", "b")
 
@@ -95,7 +98,7 @@ def judge_agreement(
     if by_category and category is None and len(categories) > 1:
         found += [
             _agreement(
-                judge, each or "(none)", [r for r in rows if r["category"] == each], margin, level, seed
+                judge, each or NO_CATEGORY, [r for r in rows if r["category"] == each], margin, level, seed
             )
             for each in categories
         ]

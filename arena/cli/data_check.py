@@ -80,6 +80,8 @@ def check(
     """
     if dataset is None and not model:
         raise BadInput("name a dataset (see `arena data list`), or a --model to probe")
+    if dataset is not None and Path(dataset).is_file():
+        raise BadInput(f"{dataset} is a file: add it with `arena data add {dataset}` and check the dataset")
     told: dict[str, Any] = {}
     with open_models(data) as store, _errors():
         suites, tasks = _suites(store, data, suite, datasets, with_tasks=dataset is not None)
@@ -282,7 +284,7 @@ def _tell_meaning(told: dict[str, Any], shown: int) -> None:
 
 def _tell_duplicates(found: dict[str, Any], shown: int) -> None:
     output.print(
-        f"\nNear-duplicates: {found['cluster_count']:,} clusters, {found['extra_rows']:,} rows more than one of each",
+        f"\nNear-duplicates: {found['extra_rows']:,} of the rows repeat another ({found['cluster_count']:,} clusters)",
         highlight=False,
     )
     for cluster in found["clusters"][:shown]:

@@ -57,4 +57,5 @@ def test_the_command_line(arena: Arena, tmp_path: Path) -> None:
     shown = arena("data", "show", "대화", "--rows", "0", "--data", data)
     assert "found: quiz 2" in shown.stdout
     assert arena("data", "check", "--data", data).returncode == 2
+    assert f"arena data add {file}" in " ".join(arena("data", "check", file, "--data", data).stderr.split())
     assert arena("data", "check", "대화", "--suite", "quizz", "--data", data).returncode == 2

@@ -15,7 +15,7 @@ from evaluators.judge.running import UNFINISHED, WITHOUT_TEXTS
 from evaluators.judge.stored import KnownJudge
 from results.agreement import Share
 from results.calibration import Calibration
-from results.judge_agreement import JudgeAgreement
+from results.judge_agreement import NO_CATEGORY, JudgeAgreement
 
 REASONS = ("few", "fine", "order", "unparsed", "no_winner")
 STATUSES = ("verdict", "inconsistent", "unparsed", "refused", "failed")
@@ -59,8 +59,14 @@ def agreement_html(locale: str, found: Sequence[JudgeAgreement]) -> str:
     whole = next((each for each in found if not each.category), None)
     return render(
         "judge_agreement.html", locale, found=found, share=share, table=whole.with_people.table if whole else (),
-        sentence=sentence(locale, whole) if whole else "",
+        sentence=sentence(locale, whole) if whole else "", category=partial(_category, locale),
     )  # fmt: skip
+
+
+def _category(locale: str, name: str) -> str:
+    if name == NO_CATEGORY:
+        return text(locale, "judge.no_category")
+    return name or text(locale, "judge.every")
 
 
 def calibration_html(locale: str, told: Calibration | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -161,3 +162,10 @@ def test_a_hundred_thousand_rows_are_no_memory(tmp_path: Path) -> None:
     index = Index([passage(LONG)])
     rows = ([f"row {n} of a long file", LONG if n % 10_000 == 0 else "…"] for n in range(30_000))
     assert [each.row for each in overlaps(index, rows)] == [0, 10_000, 20_000]
+
+
+def test_the_example_of_the_guide_finds_the_item(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "contamination.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code, "docs/contamination.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("0 arithmetic-en-057 1.0 ")
