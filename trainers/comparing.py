@@ -6,6 +6,7 @@ Asking again for the same comparison takes up the jobs that there are: finished 
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from arena.config import nearest
 from evaluators.suites.comparing import Comparison, Side, compare
 from results.store import Store
 from results.store.jobs import FINISHED, StoredJob, jobs
@@ -23,6 +25,8 @@ from trainers.recipes import METHODS, Method, Recipe, make_recipe, presets
 
 MOST = 64
 """Variants of one comparison."""
+
+_NOT_IN_NAMES = re.compile(r"[@/\s]+")
 
 
 class CannotCompare(ValueError):
@@ -79,9 +83,9 @@ class Row(BaseModel):
 def variants_by_method(recipe: Recipe, methods: Sequence[str]) -> list[Variant]:
     """The recipe by each method. A method other than the recipe's own takes the learning rate of its preset for small
     models, since one rate for all would decide the comparison. Raises `CannotCompare`, `BadRecipe`."""
-    unknown = [method for method in methods if method not in METHODS]
-    if unknown:
-        raise CannotCompare(f"there is no method '{unknown[0]}' (known: {', '.join(METHODS)})")
+    unknown = next((method for method in methods if method not in METHODS), None)
+    if unknown is not None:
+        raise CannotCompare(f"there is no method '{unknown}'{nearest(unknown, list(METHODS))}")
     made = []
     for method in dict.fromkeys(methods):
         changes = [f"method={method}", f"name={recipe.name}-{method}"]
@@ -104,8 +108,9 @@ def variants_of_grid(recipe: Recipe, grid: Mapping[str, Sequence[str]]) -> list[
     made = []
     for values in itertools.product(*grid.values()):
         changes = [f"{key}={value}" for key, value in zip(grid, values, strict=True)]
-        label = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in zip(grid, values, strict=True))
-        name = f"{recipe.name}-{'-'.join(f'{k.rpartition(chr(46))[2]}{v}' for k, v in zip(grid, values, strict=True))}"
+        short = [(key.rpartition(".")[2], value) for key, value in zip(grid, values, strict=True)]
+        name = "-".join([recipe.name, *(f"{key}{_NOT_IN_NAMES.sub('_', value)}" for key, value in short)])
+        label = " ".join(f"{key}={value}" for key, value in short)
         made.append(Variant(label, make_recipe(_values(recipe), [*changes, f"name={name}"])))
     return _checked(made)
 

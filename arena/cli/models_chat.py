@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Awaitable
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from arena.cli._chat_tools import Reply, tools_of, with_tools
 from arena.cli._common import DEFAULT_DATA, ConfigFile, DataDir, WorkFailed, console
 from arena.cli._models import open_models, resolve_options, settings_of
 
@@ -32,6 +34,13 @@ def chat(
     temperature: Annotated[float | None, typer.Option(min=0, max=5)] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
     seed: Annotated[int | None, typer.Option()] = None,
+    tools: Annotated[
+        Path | None,
+        typer.Option(
+            help="A YAML file of tools that a model with tool tokens may call (docs/training.md).",
+            dir_okay=False,
+        ),
+    ] = None,
     data: DataDir = DEFAULT_DATA,
     config: ConfigFile = None,
 ) -> None:
@@ -42,8 +51,9 @@ def chat(
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
     with open_models(data) as store:
         (contestant,) = resolve_options(store, settings, data, [name])
+        reply = with_tools(contestant, data, tools_of(tools)) if tools is not None else _reply
         try:
-            asyncio.run(_talk(store, settings, data, contestant, system, sampling, seed))
+            asyncio.run(_talk(store, settings, data, contestant, system, sampling, seed, reply))
         except EngineError as error:
             raise WorkFailed(str(error)) from None
 
@@ -56,6 +66,7 @@ async def _talk(
     system: str | None,
     sampling: Sampling,
     seed: int | None,
+    reply: Reply,
 ) -> None:
     from arena.cli._engines import engine_pool
     from arena.engines.base import EngineError
@@ -80,12 +91,13 @@ async def _talk(
                 console.print(HELP, highlight=False)
             elif line.strip():
                 asked = conversation.add("user", line)
+                said: list[str] = []
                 try:
-                    answer = await _answer(engine, asked, sampling, seed)
+                    await _until_stopped(reply(engine, asked, sampling, seed, said))
                 except EngineError as error:
                     console.print(f"[red]{type(error).kind}:[/] {error}", highlight=False)
                     continue
-                conversation = asked.add("assistant", answer) if answer else conversation
+                conversation = asked.add("assistant", "".join(said)) if "".join(said) else conversation
 
 
 def _begin(system: str | None) -> Conversation:
@@ -102,31 +114,34 @@ async def _read() -> str | None:
     return line.rstrip("\n") if line else None
 
 
-async def _answer(engine: Engine, conversation: Conversation, sampling: Sampling, seed: int | None) -> str:
-    """The answer, written as it comes. Ctrl+C ends it, and keeps what there is."""
-    from arena.engines.base import GenerationRequest, TextDelta
-
-    request = GenerationRequest(conversation=conversation, sampling=sampling, seed=seed)
-    text: list[str] = []
-
-    async def follow() -> None:
-        async with aclosing(engine.stream(request)) as chunks:
-            async for chunk in chunks:
-                if isinstance(chunk, TextDelta):
-                    text.append(chunk.text)
-                    console.print(chunk.thinking, end="", style="dim", markup=False, highlight=False)
-                    sys.stdout.write(chunk.text)
-                    sys.stdout.flush()
-
-    task = asyncio.create_task(follow())
+async def _until_stopped(answering: Awaitable[None]) -> None:
+    """Wait for an answer. Ctrl+C ends it, and what was said stays."""
+    task = asyncio.ensure_future(answering)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, task.cancel)
     try:
         await task
     except asyncio.CancelledError:
-        console.print(" [dim](stopped)[/]", end="")
+        console.print(" [dim](stopped)[/]")
     finally:
         loop.remove_signal_handler(signal.SIGINT)
+
+
+async def _reply(
+    engine: Engine, conversation: Conversation, sampling: Sampling, seed: int | None, said: list[str]
+) -> None:
+    """The answer, written as it comes."""
+    from arena.engines.base import GenerationRequest, TextDelta
+
+    request = GenerationRequest(conversation=conversation, sampling=sampling, seed=seed)
+    try:
+        async with aclosing(engine.stream(request)) as chunks:
+            async for chunk in chunks:
+                if isinstance(chunk, TextDelta):
+                    said.append(chunk.text)
+                    console.print(chunk.thinking, end="", style="dim", markup=False, highlight=False)
+                    sys.stdout.write(chunk.text)
+                    sys.stdout.flush()
+    finally:
         sys.stdout.write("\n")
         sys.stdout.flush()
-    return "".join(text)

@@ -104,7 +104,7 @@ def show(job: Job, as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> Non
         "base": plan.base.label,
         "data": f"{plan.dataset.label}, {plan.dataset.row_count:,} rows",
         "step": _steps(found.progress),
-        "phase": " ".join(str(found.progress.get(key, "")) for key in ("phase", "reason")).strip(),
+        "now": _now(found),
         "why": found.error or "",
         "folder": str(job_folder(data, found.id)),
         **_figures(found),
@@ -121,6 +121,7 @@ def show(job: Job, as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> Non
 def logs(
     job: Job,
     last: Annotated[int, typer.Option(min=1, help="How many characters from the end.")] = 4_000,
+    as_json: AsJson = False,
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Print the end of a training's log."""
@@ -128,17 +129,33 @@ def logs(
 
     with open_models(data) as store:
         found = job_of(store, job)
-    output.print(log_text(data, found.id, last), highlight=False, markup=False)
+    written = log_text(data, found.id, last)
+    if as_json:
+        print_json({"id": str(found.id), "name": found.name, "log": written})
+    elif written:
+        output.print(written, highlight=False, markup=False, soft_wrap=True)
+    else:
+        console.print(f"{found.name} has no log yet: it is {found.state}.", highlight=False, markup=False)
 
 
 @app.command()
-def cancel(job: Job, data: DataDir = DEFAULT_DATA) -> None:
+def cancel(job: Job, as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
     """Stop a training at its next step, with a checkpoint to go on from."""
+    from results.store.jobs import FINISHED
     from trainers.jobs import cancel as cancel_job
 
     with open_models(data) as store:
-        found = cancel_job(store, job_of(store, job).id)
-    output.print(f"{found.name}: {'stops at its next step' if found.state == 'running' else found.state}")
+        found = job_of(store, job)
+        if found.state in FINISHED:
+            raise BadInput(
+                f"{found.name} is {found.state}: only a training that waits or runs can be stopped"
+            )
+        found = cancel_job(store, found.id)
+    if as_json:
+        print_json(_plain(found))
+        return
+    what = "stops at its next step" if found.state == "running" else "will not start"
+    output.print(f"{found.name} {what}; `arena train resume` goes on with it.", highlight=False, markup=False)
 
 
 @app.command()
@@ -165,10 +182,13 @@ def resume(
 
 
 @app.command()
-def presets() -> None:
+def presets(as_json: AsJson = False) -> None:
     """List the presets of recipes."""
     from trainers.recipes import presets as known
 
+    if as_json:
+        print_json(known())
+        return
     table = Table("preset", "what it is for", box=None)
     for name, values in known().items():
         table.add_row(name, escape(values["about"]))
@@ -215,14 +235,24 @@ def _follow(store: Store, job: StoredJob) -> StoredJob:
     return job
 
 
+def _now(job: StoredJob) -> str:
+    """What a training does that waits or runs."""
+    if job.state not in ("queued", "running"):
+        return ""
+    return " · ".join(filter(None, (str(job.progress.get("phase", "")), _remark(job.progress))))
+
+
 def _remark(p: dict[str, Any]) -> str:
+    from trainers.wording import time_in_words
+
     parts = [
         _steps(p),
         f"loss {_figure(p.get('loss'))}" if p.get("loss") is not None else "",
+        f"rate {p['learning_rate']:.2g}" if p.get("learning_rate") is not None else "",
         f"held out {_figure(p.get('eval_loss'))}" if p.get("eval_loss") is not None else "",
         f"{p['tokens_per_second']:,.0f} tokens/s" if p.get("tokens_per_second") else "",
         f"{p['memory'] / 2**30:.1f} GiB" if p.get("memory") else "",
-        f"{p['seconds_left'] / 60:.0f} min left" if p.get("seconds_left") else "",
+        f"{time_in_words(p['seconds_left'])} left" if p.get("seconds_left") else "",
         str(p.get("reason", "")),
     ]
     return " · ".join(part for part in parts if part)
@@ -247,17 +277,13 @@ def _tell_end(job: StoredJob, as_json: bool, detached: bool) -> None:
 
 
 def _figures(job: StoredJob) -> dict[str, str]:
+    from trainers.wording import held_out_changes, time_in_words
+
     r = job.result
-    before, after = (r.get(f"held_out_{when}") or {} for when in ("before", "after"))
-    changes = [
-        f"{name} {before[name]:.4f} -> {after[name]:.4f}"
-        for name in ("loss", "mean_token_accuracy", "accuracy", "f1", "rewards/accuracies")
-        if name in before and name in after
-    ]
     return {
-        "held out": ", ".join(changes),
+        "held out": held_out_changes(r),
         "trained": f"{r['trained_parameters']:,} of {r['parameters']:,} parameters" if r else "",
-        "tokens": f"{r['tokens']:,} in {r['seconds']:,.0f} s" if r.get("seconds") else "",
+        "tokens": f"{r['tokens']:,} in {time_in_words(r['seconds'])}" if r.get("seconds") else "",
         "rows left out": ", ".join(f"{n:,}: {why}" for why, n in (r.get("rows_left_out") or {}).items()),
         "artifact": r.get("artifact", ""),
         "model": r.get("model", ""),

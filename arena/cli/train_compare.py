@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,7 +94,8 @@ def sweep(
         key, equals, list_of = word.partition("=")
         if not equals or not list_of:
             raise BadInput(f"--grid {word}: write KEY=VALUE,VALUE, for example lora.rank=4,16")
-        values[key] = [value.strip() for value in list_of.split(",")]
+        # A value may be a list itself: lora.targets=[q_proj,v_proj],all-linear
+        values[key] = [value.strip() for value in re.split(r",(?![^\[]*\])", list_of)]
     try:
         variants = variants_of_grid(made, values)
     except (CannotCompare, BadRecipe) as error:
@@ -113,8 +115,12 @@ def _side_by_side(
 ) -> None:
     from trainers.comparing import Variant, queue_variants, read_rows
     from trainers.comparison_report import write_comparison
+    from trainers.jobs import metrics
     from trainers.plan import CannotPlan
 
+    file = out or data / f"{recipe.name}-{title.rpartition(' ')[2]}.html"
+    if not file.absolute().parent.is_dir() and out is not None:  # hours later would be too late
+        raise BadInput(f"--out {out}: there is no folder {out.parent}")
     with open_models(data) as store:
         # A grid may vary the base too.
         variants = [Variant(each.label, bring_in(store, data, each.recipe)) for each in variants]
@@ -128,7 +134,11 @@ def _side_by_side(
         rows = read_rows(store, variants, ids)
     if suites:
         rows = _forgotten(data, recipe, rows, suites, limit)
-    file = write_comparison(rows, title, out or data / f"{recipe.name}-{title.rpartition(' ')[2]}.html")
+    write_comparison(
+        rows, title, file,
+        about=f"{recipe.base} trained for {recipe.objective} on {recipe.dataset}.",
+        measured={row.job: metrics(data, row.job) for row in rows},
+    )  # fmt: skip
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
     else:
@@ -186,30 +196,33 @@ def _forgotten(
 
 
 def _tell(rows: Sequence[Row]) -> None:
-    table = Table(
-        "variant",
-        "state",
-        "rate",
-        "trained",
-        "held out before",
-        "after",
-        "time",
-        "memory",
-        "forgotten",
-        box=None,
-    )
+    from arena.engines.memory import in_words
+    from trainers.wording import time_in_words
+
+    table = Table("variant", "rate", "held-out loss", "trained", "time", "memory", box=None)
     table.columns[0].overflow = "fold"  # what tells the variants apart must not be cut
     for row in rows:
-        before, after = row.before.get("loss"), row.quality.get("loss")
-        lost = ", ".join(
-            f"{each.suite} {each.difference:+.3f} ({each.lower:+.3f} – {each.upper:+.3f}, {each.verdict})"
-            for each in row.forgetting
-        )
+        losses = [_loss(figures) for figures in (row.before, row.quality)]
         table.add_row(
-            row.label, row.state, f"{row.learning_rate:g}",
+            escape(row.label), f"{row.learning_rate:g}",
+            " → ".join(losses) if row.state == "done" else f"[red]{row.state}[/]",
             f"{row.trained_parameters:,}" if row.trained_parameters else "",
-            "" if before is None else f"{before:.4f}", "" if after is None else f"{after:.4f}",
-            "" if row.seconds is None else f"{row.seconds:.0f} s",
-            "" if row.memory is None else f"{row.memory / 2**30:.2f} GiB", lost,
+            time_in_words(row.seconds), "" if row.memory is None else in_words(row.memory),
         )  # fmt: skip
     output.print(table)
+    if not any(row.forgetting for row in rows):
+        return
+    lost = Table("variant", "suite", "before", "after", "difference, 95% interval", "shown", box=None)
+    lost.columns[0].overflow = "fold"
+    for row in rows:
+        for each in row.forgetting:
+            lost.add_row(
+                escape(row.label), each.suite, f"{each.before:.3f}", f"{each.after:.3f}",
+                f"{each.difference:+.3f} ({each.lower:+.3f} – {each.upper:+.3f})", each.verdict,
+            )  # fmt: skip
+    output.rule("what was forgotten", align="left", style="dim")
+    output.print(lost)
+
+
+def _loss(figures: Mapping[str, float]) -> str:
+    return f"{figures['loss']:.4f}" if "loss" in figures else "–"

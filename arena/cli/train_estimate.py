@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -51,6 +51,7 @@ def estimate(
 
 def _tell(found: TrainingEstimate, methods: list[MethodRow]) -> None:
     from arena.engines.memory import in_words
+    from trainers.wording import time_in_words
 
     need = found.need
     parts = {
@@ -67,7 +68,7 @@ def _tell(found: TrainingEstimate, methods: list[MethodRow]) -> None:
         if found.gpu
         else f"{in_words(found.ram)} of memory, its process included",
         "work": _work(found),
-        "time here": f"{_time(found.seconds)} ({found.speed_from})"
+        "time here": f"{time_in_words(found.seconds)} ({found.speed_from})"
         if found.seconds is not None
         else "not known",
     }
@@ -81,7 +82,7 @@ def _tell(found: TrainingEstimate, methods: list[MethodRow]) -> None:
     for each in shown:
         places.add_row(
             each.name, in_words(each.memory), in_words(each.needed), "yes" if each.fits else "no",
-            _time(each.seconds), ", ".join(each.cloud),
+            time_in_words(each.seconds), ", ".join(each.cloud),
         )  # fmt: skip
     output.rule("where it fits (the smallest of the catalogue)", align="left", style="dim")
     output.print(places)
@@ -96,7 +97,7 @@ def _tell(found: TrainingEstimate, methods: list[MethodRow]) -> None:
     side_by_side = Table("method", "trained", "memory", "time here", "fits here", box=None)
     for row in methods:
         side_by_side.add_row(
-            row.method, f"{row.trained_parameters:,}", in_words(row.needed), _time(row.seconds),
+            row.method, f"{row.trained_parameters:,}", in_words(row.needed), time_in_words(row.seconds),
             "yes" if row.fits_here else "no",
         )  # fmt: skip
     output.rule("methods", align="left", style="dim")
@@ -107,11 +108,3 @@ def _work(found: TrainingEstimate) -> str:
     steps = f"{found.steps:,} steps" if found.steps is not None else "steps not known"
     tokens = f", {found.tokens:,} tokens" if found.tokens is not None else ""
     return f"{steps}{tokens} ({found.tokens_from})"
-
-
-def _time(seconds: Any) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3_600:.1f} h"

@@ -10,6 +10,8 @@ import numpy as np
 from results.figures._figure import Figure, escape, text_width, ticks, word
 
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
+_COLOURS = 6
+_LINE = 16.0
 _TOP, _BOTTOM, _LEFT, _RIGHT = 26.0, 24.0, 52.0, 12.0
 _MOST_POINTS = 400
 
@@ -31,7 +33,8 @@ def curve_plot(
     title: str = "",
     description: str | None = None,
 ) -> Figure:
-    """Draw curves over common steps, told apart by dashes as well as by colour, with their names on top.
+    """Draw curves over common steps, told apart by dashes as well as by colour (twelve of them), with their names on
+    top, for which the figure grows by a line where they need one.
 
     Long curves are thinned to 400 points. `description` is the text alternative; by default it tells where each
     curve begins and ends.
@@ -41,6 +44,9 @@ def curve_plot(
         description = "; ".join(f"{c.name} {c.values[0]:.4g} → {c.values[-1]:.4g}" for c in drawn)
     if not drawn:
         return Figure("", width, height, title, description)
+    places = _legend([each.name for each in drawn], width)
+    top = _TOP + places[-1][1]
+    height += places[-1][1]
     low, high = min(min(c.values) for c in drawn), max(max(c.values) for c in drawn)
     pad = (high - low) * 0.06 or abs(high) * 0.05 or 1.0
     low, high = low - pad, high + pad
@@ -51,7 +57,7 @@ def curve_plot(
         return _LEFT + (step - first) / max(last - first, 1e-9) * (right - _LEFT)
 
     def y(value: float) -> float:
-        return bottom - (value - low) / (high - low) * (bottom - _TOP)
+        return bottom - (value - low) / (high - low) * (bottom - top)
 
     parts = []
     for tick in ticks(low, high, 5):
@@ -59,18 +65,29 @@ def curve_plot(
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right:.1f}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(word(f"{tick:.4g}", _LEFT - 6, at + 4, anchor="end"))
     parts.extend(word(f"{tick:g}", x(tick), height - 7) for tick in ticks(first, last, 6))
-    place = _LEFT
-    for style, each in enumerate(drawn):
-        style %= len(_DASHES)
-        dash = f' stroke-dasharray="{_DASHES[style]}"' if _DASHES[style] else ""
+    for number, (each, (place, down)) in enumerate(zip(drawn, places, strict=True)):
+        colour, dashes = number % _COLOURS, _DASHES[number % len(_DASHES)]
+        dash = f' stroke-dasharray="{dashes}"' if dashes else ""
         points = [(x(s), y(v)) for s, v in zip(each.steps, each.values, strict=True)]
         path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
-        parts.append(f'<path class="line c{style}" d="{path}"{dash}/>')
-        parts.append(f'<circle class="f{style}" cx="{points[-1][0]:.1f}" cy="{points[-1][1]:.1f}" r="3"/>')
-        parts.append(f'<path class="line c{style}" d="M{place:.1f} 10h22"{dash}/>')
-        parts.append(word(each.name, place + 27, 14, anchor="start"))
-        place += 45 + text_width(each.name, 11)
+        parts.append(f'<path class="line c{colour}" d="{path}"{dash}/>')
+        parts.append(f'<circle class="f{colour}" cx="{points[-1][0]:.1f}" cy="{points[-1][1]:.1f}" r="3"/>')
+        parts.append(f'<path class="line c{colour}" d="M{place:.1f} {down + 10:.0f}h22"{dash}/>')
+        parts.append(word(each.name, place + 27, down + 14, anchor="start"))
     return Figure("".join(parts), width, height, title, description)
+
+
+def _legend(names: Sequence[str], width: float) -> list[tuple[float, float]]:
+    """Where each name stands: from the left, and how far below the first line."""
+    places: list[tuple[float, float]] = []
+    left, down = _LEFT, 0.0
+    for name in names:
+        room = 45 + text_width(name, 11)
+        if left > _LEFT and left + room - 18 > width:
+            left, down = _LEFT, down + _LINE
+        places.append((left, down))
+        left += room
+    return places
 
 
 def histogram_plot(

@@ -55,10 +55,16 @@ def test_grids_make_every_combination() -> None:
     assert len({variant.recipe.name for variant in made}) == 4
 
 
+def test_names_of_variants_are_names_of_models() -> None:
+    made = variants_of_grid(recipe(), {"base": ["tiny@1", "org/other"]})
+    assert [variant.recipe.name for variant in made] == ["도우미-basetiny_1", "도우미-baseorg_other"]
+    assert [variant.recipe.base for variant in made] == ["tiny@1", "org/other"]
+
+
 def test_what_cannot_be_compared_is_told() -> None:
     with pytest.raises(CannotCompare, match="two variants or more"):
         variants_by_method(recipe(), ["lora"])
-    with pytest.raises(CannotCompare, match="no method 'lorra'"):
+    with pytest.raises(CannotCompare, match=r"no method 'lorra' \(did you mean 'lora'"):
         variants_by_method(recipe(), ["lora", "lorra"])
     with pytest.raises(CannotCompare, match="too many"):
         variants_of_grid(recipe(), {"seed": [str(n) for n in range(65)]})
@@ -113,7 +119,19 @@ def test_the_report_shows_figures_and_failures(tmp_path: Path) -> None:
         "arithmetic:",
     ]
     assert "2.0000" in figures[0].description
-    page = write_comparison(rows(), "Methods of 도우미", tmp_path / "c.html").read_text(encoding="utf-8")
+    given = rows()
+    steps = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.5}, {"step": 2, "eval_loss": 2.0}]
+    page = write_comparison(
+        given,
+        "Methods of 도우미",
+        tmp_path / "c.html",
+        about="tiny on 대화@1",
+        measured={given[0].job: steps},
+    ).read_text(encoding="utf-8")
+    assert "Training loss by step" in page
+    assert "lora &lt;&amp;&gt; 3 → 2.5" in page
+    assert "Held-out loss by step" not in page  # one point is no curve
+    assert "tiny on 대화@1" in page
     assert "lora &lt;&amp;&gt;" in page
     assert "<&>" not in page
     assert "out of memory" in page

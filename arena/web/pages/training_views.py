@@ -14,9 +14,9 @@ from results.figures import Curve, curve_plot
 from results.store.jobs import StoredJob
 from trainers.jobs import metrics, plan_of
 from trainers.memory import MethodRow, TrainingEstimate
+from trainers.wording import held_out_changes, time_in_words
 
 _DEVICES_SHOWN = 6
-_MEASURES = ("loss", "mean_token_accuracy", "accuracy", "f1", "rewards/accuracies")
 
 
 def queue_html(jobs: Sequence[StoredJob], chosen: str | None, locale: str) -> str:
@@ -55,7 +55,7 @@ def job_html(data_dir: Path, job: StoredJob, locale: str) -> str:
         stopping=running and job.cancel_asked,
         step=int(told.get("step", 0)),
         total=int(told.get("steps", 0)),
-        left=text(locale, "training.left", time=_time(seconds)) if seconds else "",
+        left=text(locale, "training.left", time=time_in_words(seconds)) if seconds else "",
         waiting=" ".join(str(told.get(key, "")) for key in ("phase", "reason")).strip() if waiting else "",
         warnings=result.get("warnings") or told.get("warnings") or [],
         facts=[(name, value) for name, value in _facts(job, locale) if value],
@@ -100,7 +100,10 @@ def estimate_html(found: TrainingEstimate, methods: Sequence[MethodRow], locale:
             "tokens",
             f"{found.tokens:,} ({found.tokens_from})" if found.tokens is not None else found.tokens_from,
         ),
-        ("time", f"{_time(found.seconds)} ({found.speed_from})" if found.seconds is not None else "–"),
+        (
+            "time",
+            f"{time_in_words(found.seconds)} ({found.speed_from})" if found.seconds is not None else "–",
+        ),
     ]
     elsewhere = [each for each in found.devices if not each.here and each.fits][:_DEVICES_SHOWN]
     return render(
@@ -111,29 +114,23 @@ def estimate_html(found: TrainingEstimate, methods: Sequence[MethodRow], locale:
         methods=methods,
         devices=[*(each for each in found.devices if each.here), *elsewhere],
         size=in_words,
-        time=_time,
+        time=time_in_words,
     )
 
 
 def _facts(job: StoredJob, locale: str) -> list[tuple[str, str]]:
     plan, told, result = plan_of(job), job.progress, job.result
-    before, after = (result.get(f"held_out_{when}") or {} for when in ("before", "after"))
-    changes = [
-        f"{name} {before[name]:.4f} → {after[name]:.4f}"
-        for name in _MEASURES
-        if name in before and name in after
-    ]
     trained = result.get("trained_parameters")
     found = {
         "base": plan.base.label,
         "dataset": f"{plan.dataset.label} ({plan.dataset.row_count:,})",
         "method": f"{plan.recipe.method} · {plan.recipe.objective}",
-        "held_out": ", ".join(changes),
+        "held_out": held_out_changes(result),
         "loss": _figure(result.get("train_loss", told.get("loss"))),
         "trained": f"{trained:,} / {result['parameters']:,}" if trained is not None else "",
         "steps": f"{result['steps']:,}" if result.get("steps") else "",
         "tokens": f"{result['tokens']:,}" if result.get("tokens") else "",
-        "took": _time(result.get("seconds")) if result.get("seconds") else "",
+        "took": time_in_words(result.get("seconds")) if result.get("seconds") else "",
         "speed": f"{told['tokens_per_second']:,.0f}" if told.get("tokens_per_second") else "",
         "memory": in_words(int(told["memory"])) if told.get("memory") else "",
         "gpu_memory": in_words(int(told["gpu_memory"])) if told.get("gpu_memory") else "",
@@ -191,11 +188,3 @@ def _bytes(size: int) -> str:
         if size < 2**20
         else f"{size / 2**20:,.1f} MiB"
     )
-
-
-def _time(seconds: Any) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3_600:.1f} h"

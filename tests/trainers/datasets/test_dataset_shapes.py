@@ -85,5 +85,7 @@ def test_unknown_fields_name_what_would_be_right() -> None:
         shape_of(["Q", "A"])
     with pytest.raises(UnknownShape, match=r"needs the field\(s\) output"):
         shape_of(["instruction"], "alpaca")
-    with pytest.raises(UnknownShape, match="there is openai-preference"):
+    with pytest.raises(UnknownShape, match="no shape 'csv' \\(known: openai-preference"):
         shape_of(["text"], "csv")
+    with pytest.raises(UnknownShape, match="did you mean 'alpaca'"):
+        shape_of(["text"], "alpca")
