@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arena.cli._common import console, output
+from evaluators.suites.breakdowns import by_difficulty, by_metric
 
 if TYPE_CHECKING:
     from evaluators.suites.comparing import Comparison
@@ -90,19 +91,19 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["note"]:
         console.print(f"[yellow]{escape(summary['note'])}[/]", highlight=False)
     languages = sorted({row["language"] for row in summary["results"] if row["language"]})
-    table = _table("suite, model, metric", "all", *languages, "items", right=("all", *languages, "items"))
+    names, numbers = "suite, model, metric", ("all", *languages, "items")
+    table = _table(names, *numbers, right=numbers, folding=(names,))
     before = ("", "")
-    for (suite, model, metric), rows in _by_metric(summary["results"]).items():
-        everything = rows[""]
-        style = "bold" if everything["is_score"] else "dim"
-        _headings(table, before, (suite, model))
+    for row in by_metric(summary["results"]):
+        by, style = row["by"], "bold" if row["is_score"] else "dim"
+        _headings(table, before, (row["suite"], row["model"]))
         table.add_row(
-            f"    [{style}]{metric}[/]",
-            f"[{style}]{estimate(everything)}[/]",
-            *(estimate(rows[language]) if language in rows else "" for language in languages),
-            str(everything["items"]),
+            f"    [{style}]{row['metric']}[/]",
+            f"[{style}]{estimate(by[''])}[/]",
+            *(estimate(by[language]) if language in by else "" for language in languages),
+            str(by[""]["items"]),
         )
-        before = (suite, model)
+        before = (row["suite"], row["model"])
     print_table(table)
     _print_difficulties(summary.get("difficulties", []))
     for row in summary["results"]:
@@ -117,14 +118,6 @@ def print_summary(summary: dict[str, Any]) -> None:
     change = summary.get("change")
     if change:
         _print_change(change)
-
-
-def _by_metric(results: list[dict[str, Any]]) -> dict[tuple[str, str, str], dict[str, dict[str, Any]]]:
-    """By suite, model and metric (each suite's score first) the rows of its languages; '' is all of them."""
-    found: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
-    for row in sorted(results, key=lambda row: (row["suite"], row["model"], not row["is_score"])):
-        found.setdefault((row["suite"], row["model"], row["metric"]), {})[row["language"]] = row
-    return {key: rows for key, rows in found.items() if "" in rows}
 
 
 def _headings(table: Table, before: tuple[str, str], now: tuple[str, str]) -> None:
@@ -263,11 +256,11 @@ def print_suite(detail: dict[str, Any], samples: int) -> None:
     """One suite of a run: categories, difficulties, confusion, its worst samples."""
     for model in detail["models"]:
         output.print(f"\n[bold]{escape(detail['suite'])} · {escape(model['model'])}[/]")
-        table = _table("category", "score", "samples")
+        table = _table("category", "score", "samples", right=("score", "samples"))
         for name, row in model["categories"].items():
             table.add_row(escape(name or "(none)"), f"{row['score']:.3f}", str(row["samples"]))
         print_table(table)
-        _print_difficulties([{**row, "suite": "", "model": ""} for row in model["difficulties"]])
+        _print_difficulties([{**row, "suite": "", "model": ""} for row in model["difficulties"]], of_one=True)
         for each in model["confusions"]:
             _print_confusion(each)
         for sample in model["samples"][:samples]:
@@ -295,22 +288,22 @@ def _print_confusion(found: dict[str, Any]) -> None:
     print_table(table)
 
 
-def _print_difficulties(rows: list[dict[str, Any]]) -> None:
-    """Scores by difficulty: a row a suite and model, a column a difficulty, languages below each other."""
+def _print_difficulties(rows: list[dict[str, Any]], *, of_one: bool = False) -> None:
+    """Scores by difficulty: a row a suite, model and language, a column a difficulty; `of_one` model and suite that are
+    named already."""
     if not rows:
         return
-    found: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault((row["suite"], row["model"], row["language"]), {})[row["difficulty"]] = row
     levels = list(dict.fromkeys(row["difficulty"] for row in rows))
-    table = _table("suite, model, language", *levels, title="by difficulty (items)", right=levels)
+    names = "language" if of_one else "suite, model, language"
+    table = _table(names, *levels, title="by difficulty (items)", right=levels, folding=(names,))
     before = ("", "")
-    for (suite, model, language), by in found.items():
-        if suite or model:
-            _headings(table, before, (suite, model))
+    for row in by_difficulty(rows):
+        now, by = (row["suite"], row["model"]), row["by"]
+        if not of_one:
+            _headings(table, before, now)
         cells = (f"{estimate(by[level])} ({by[level]['items']})" if level in by else "" for level in levels)
-        table.add_row(f"    {language or 'all'}", *cells)
-        before = (suite, model)
+        table.add_row(("" if of_one else "    ") + (row["language"] or "all"), *cells)
+        before = now
     print_table(table)
 
 

@@ -1,9 +1,10 @@
-"""A run's scores divided: by how difficult items are, and which labels are taken for which."""
+"""A run's scores divided: by metric and language, by how difficult items are, and which labels are taken for which."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -44,6 +45,30 @@ def breakdowns(store: Store, run_id: UUID) -> dict[str, list[dict[str, Any]]]:
         difficulties += _by_difficulty(suite, model, own, tags[suite])
         confusions += _confusions(suite, model, own)
     return {"difficulties": difficulties, "confusions": confusions}
+
+
+def by_metric(results: Sequence[Row]) -> list[dict[str, Any]]:
+    """Results (`suite_results`) with one row a suite, model and metric, a suite's score first: `by` language ('' for
+    all), and `is_score`. Models stand in the order in which they came to the store."""
+    found: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in sorted(results, key=lambda row: (row["suite"], row["version_key"], not row["is_score"])):
+        found.setdefault((row["suite"], row["model"], row["metric"]), {})[row["language"]] = row
+    return [
+        {"suite": suite, "model": model, "metric": metric, "by": by, "is_score": by[""]["is_score"]}
+        for (suite, model, metric), by in found.items()
+        if "" in by
+    ]
+
+
+def by_difficulty(difficulties: Sequence[Row]) -> list[dict[str, Any]]:
+    """`difficulties` with one row a suite, model and language ('' for all): `by` difficulty."""
+    found: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in difficulties:
+        found.setdefault((row["suite"], row["model"], row["language"]), {})[row["difficulty"]] = row
+    return [
+        {"suite": suite, "model": model, "language": language, "by": by}
+        for (suite, model, language), by in found.items()
+    ]
 
 
 def _tags(suite: str, data_dir: Path) -> dict[str, str]:

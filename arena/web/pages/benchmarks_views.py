@@ -9,6 +9,7 @@ from typing import Any
 
 from arena.web._templates import render
 from arena.web._work import Work
+from evaluators.suites.breakdowns import by_difficulty, by_metric
 from evaluators.suites.comparing import Comparison
 from evaluators.suites.definition import Suite
 from evaluators.suites.items import DIFFICULTIES
@@ -48,13 +49,13 @@ def results_html(locale: str, summary: dict[str, Any] | None) -> str:
     """A run's results with their standard errors; `summary` is `run_summary`'s."""
     if summary is None:
         return render("benchmarks_none.html", locale)
-    rows = _by_metric(summary["results"])
+    rows = by_metric(summary["results"])
     languages = sorted({row["language"] for row in summary["results"] if row["language"]})
     divided = summary.get("difficulties", [])
     return render(
         "benchmarks_results.html", locale, run=summary, rows=rows, languages=languages, estimate=_estimate,
         levels=[level for level in DIFFICULTIES if any(row["difficulty"] == level for row in divided)],
-        difficulties=_by_difficulty(divided),
+        difficulties=by_difficulty(divided),
         missing=[row for row in summary["results"] if row["is_score"] and not row["language"] and row["errors"]],
     )  # fmt: skip
 
@@ -100,29 +101,6 @@ def suites_html(locale: str, suites: Sequence[Suite], broken: dict[str, str]) ->
         for suite in suites
     ]
     return render("benchmarks_suites.html", locale, rows=rows, broken=broken)
-
-
-def _by_metric(results: Sequence[Row]) -> list[dict[str, Any]]:
-    """One row a suite, model and metric, a suite's score first, with the estimates by language ('' for all)."""
-    found: dict[tuple[str, str, str], dict[str, Row]] = {}
-    for row in sorted(results, key=lambda row: (row["suite"], row["model"], not row["is_score"])):
-        found.setdefault((row["suite"], row["model"], row["metric"]), {})[row["language"]] = row
-    return [
-        {"suite": suite, "model": model, "metric": metric, "by": by, "is_score": by[""]["is_score"]}
-        for (suite, model, metric), by in found.items()
-        if "" in by
-    ]
-
-
-def _by_difficulty(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One row a suite, model and language ('' for all), with the estimates by difficulty."""
-    found: dict[tuple[str, str, str], dict[str, Row]] = {}
-    for row in rows:
-        found.setdefault((row["suite"], row["model"], row["language"]), {})[row["difficulty"]] = row
-    return [
-        {"suite": suite, "model": model, "language": language, "by": by}
-        for (suite, model, language), by in found.items()
-    ]
 
 
 def _estimate(row: Row | None) -> str:

@@ -13,7 +13,7 @@ from evaluators.suites.side_by_side import SamplePair, SidesAnswer
 
 def test_contaminated_and_clean_parts_stand_apart() -> None:
     row = {
-        "model": "mine@2", "suite": "capitals", "metric": "match", "is_score": True, "language": "", "value": 0.9,
+        "model": "mine@2", "version_key": 2, "suite": "capitals", "metric": "match", "is_score": True, "language": "", "value": 0.9,
         "stderr": 0.05, "items": 20, "samples": 20, "errors": 0,
     }  # fmt: skip
     apart = {
