@@ -68,6 +68,22 @@ def judge_grades(store: Store, judge: str) -> list[ModelGrades]:
     return sorted(found, key=lambda each: (-each.mean.value if each.mean else np.inf, each.model))
 
 
+@dataclass(frozen=True)
+class AllGrades:
+    """The grades of all models by one judge: how many, their plain mean (None without any), replies without one."""
+
+    answers: int
+    mean: float | None
+    unparsed: int
+
+
+def all_grades(graded: Sequence[ModelGrades]) -> AllGrades:
+    """What the models' grades come to together, every answer weighing the same."""
+    total = sum(each.mean.value * each.answers for each in graded if each.mean)
+    answers = sum(each.answers for each in graded)
+    return AllGrades(answers, total / answers if answers else None, sum(each.unparsed for each in graded))
+
+
 def _model(name: str, rows: Sequence[dict[str, Any]]) -> ModelGrades:
     whole = [row for row in rows if row["criterion"] == WHOLE]
     read = [row for row in whole if row["score"] is not None]

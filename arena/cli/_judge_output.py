@@ -186,6 +186,8 @@ def _print_grades(graded: Sequence[ModelGrades]) -> None:
     """Means by model, turn and criterion; replies without a grade beside them."""
     if not graded:
         return
+    from results.grade_means import all_grades
+
     turns = sorted({turn for each in graded for turn in each.by_turn})
     criteria = list(dict.fromkeys(name for each in graded for name in each.by_criterion))
     table = Table(box=None, pad_edge=False)
@@ -201,7 +203,9 @@ def _print_grades(graded: Sequence[ModelGrades]) -> None:
         )  # fmt: skip
     output.print(table)
     lowest, highest = min(each.lowest for each in graded), max(each.highest for each in graded)
+    whole = all_grades(graded)
     output.print(
+        f"All models: mean {_mean(whole.mean)} over {whole.answers:,} answers, {whole.unparsed:,} unparsed. "
         f"Grades from {lowest:g} to {highest:g}; unparsed replies are in no mean. Intervals take the answers to one "
         "question as one.",
         highlight=False,

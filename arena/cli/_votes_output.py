@@ -70,6 +70,11 @@ def tell_import(summary: ImportSummary) -> None:
             + ("" if summary.format == "votes" else f" ({summary.format})"),
             highlight=False,
         )
+    if summary.inconsistent:
+        console.print(
+            f"  {summary.inconsistent:,} verdicts are inconsistent: the judge's two orders disagree, which is a tie",
+            highlight=False,
+        )
     if summary.grades:
         console.print(
             f"  {summary.grades:,} grades, {summary.grades_added:,} of them new"

@@ -11,6 +11,9 @@ from results.interchange.grades import Grade, grades_of
 from results.interchange.reading import BadRow, Row
 from results.interchange.votes import IMPORTED, Unusable
 
+INCONSISTENT = "inconsistent"
+"""Marks a row of `pair` whose two games disagree; no field of a vote."""
+
 _TIE_WITHIN = 0.1
 _BASELINE = "gpt-4-0314"
 _GAMES = {
@@ -33,6 +36,7 @@ def pair(values: dict[str, Any], pseudonym: Callable[[str], str]) -> list[dict[s
         if any(game not in ("model_1", "model_2", "tie") for game in games):
             raise Unusable(f"the judge gave no verdict ({games[0]}, {games[1]})")
         agreed = str(games[0]) if games[0] == games[1] else "tie"
+        inconsistent = games[0] != games[1]
         winner = {"model_1": "model_a", "model_2": "model_b", "tie": "tie"}[agreed]
         models = values.get("model_1"), values.get("model_2")
         judge: Any = values.get("judge")
@@ -40,7 +44,8 @@ def pair(values: dict[str, Any], pseudonym: Callable[[str], str]) -> list[dict[s
         winner = str(values.get("winner"))
         if winner == "error":
             raise Unusable("the judge gave no verdict (error)")
-        winner = "tie" if winner == "inconsistent" else winner
+        inconsistent = winner == "inconsistent"
+        winner = "tie" if inconsistent else winner
         models = values.get("model_a"), values.get("model_b")
         judge = values.get("judge_id")
     return [
@@ -52,6 +57,7 @@ def pair(values: dict[str, Any], pseudonym: Callable[[str], str]) -> list[dict[s
             "id": _question(values),
             "category": values.get("category"),
             "timestamp": values.get("tstamp"),
+            INCONSISTENT: inconsistent,
         }
     ]
 

@@ -64,7 +64,9 @@ class Dialect:
                     yield BadRow(row.line, str(error), row.values)
                     continue
                 extras = {name: row.values[name] for name in EXTRAS if row.values.get(name) is not None}
-                yield from (Row(row.line, {**values, **extras}) for values in found)
+                for values in found:
+                    inconsistent = bool(values.pop(_judge_rows.INCONSISTENT, False))
+                    yield Row(row.line, {**values, **extras}, inconsistent)
                 if not found:
                     yield Skipped(row.line)
         if self.at_end is not None:

@@ -33,7 +33,8 @@ _CHUNK_TEXT = 64 * 1024 * 1024
 class ImportSummary(BaseModel):
     """What became of a file. `known` rows were in the store already; `rejects` are the first bad rows,
     `rejects_file` has all of them. After a strict import with bad rows `refused` is true, and nothing was
-    imported. `skipped` rows are fine and hold no verdict (a log's chats). Of files of single grades
+    imported. `skipped` rows are fine and hold no verdict (a log's chats). Of files of a judge's pairs in both orders
+    `inconsistent` are those whose orders disagree, which are ties. Of files of single grades
     `grades` are all grades, `grades_added` the new ones, and `unparsed` the replies in which there was none."""
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +49,7 @@ class ImportSummary(BaseModel):
     refused: bool = False
     format: str = "votes"
     skipped: int = 0
+    inconsistent: int = 0
     grades: int = 0
     grades_added: int = 0
     unparsed: int = 0
@@ -124,7 +126,7 @@ def import_votes(
                 return ImportSummary(
                     file=path.name, rows=rows + bad.count, added=0, known=0, rejected=bad.count,
                     rejects=tuple(bad.first), rejects_file=bad.close(), refused=True, format=name,
-                    skipped=file.skipped,
+                    skipped=file.skipped, inconsistent=file.inconsistent,
                 )  # fmt: skip
         record = ImportRecord(
             id=named_id("import", _content_digest(path), columns.describe(), *([name] if dialect else [])),
@@ -151,6 +153,7 @@ def import_votes(
         rejects_file=rejects_file,
         format=name,
         skipped=file.skipped,
+        inconsistent=file.inconsistent,
         grades=graded.grades,
         grades_added=graded.added,
         unparsed=graded.unparsed,
@@ -159,13 +162,14 @@ def import_votes(
 
 @dataclass
 class _File:
-    """What is imported, and how it is read; `skipped` is known after reading."""
+    """What is imported, and how it is read; `skipped` and `inconsistent` are known after reading."""
 
     path: Path
     columns: Columns
     dialect: Dialect | None
     pseudonym: Callable[[str], str]
     skipped: int = 0
+    inconsistent: int = 0
 
 
 def _votes(
@@ -173,7 +177,7 @@ def _votes(
 ) -> Iterator[KeyedVote]:
     """The good rows of a file; bad ones go to `bad`."""
     read = vote_reader(file.columns)
-    file.skipped = 0
+    file.skipped = file.inconsistent = 0
     number = 0
     with open_rows(file.path) as source:
         rows = source if file.dialect is None else file.dialect.rows(iter(source), file.pseudonym)
@@ -187,9 +191,12 @@ def _votes(
                 file.skipped += 1
                 continue
             try:
-                yield keyed(row, read(row.values))
+                vote = keyed(row, read(row.values))
             except Unusable as error:
                 bad.add(BadRow(row.line, str(error), row.values))
+                continue
+            file.inconsistent += row.inconsistent
+            yield vote
         progress(Progress(phase, source.size, source.size, number, bad.count))
 
 

@@ -39,10 +39,11 @@ _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 class Row(NamedTuple):
     """A row as the file has it; `line` is the physical line it begins on (Parquet and JSON arrays: its number),
-    from 1."""
+    from 1. `inconsistent`: its verdict is a tie because a judge's two orders disagree."""
 
     line: int
     values: dict[str, Any]
+    inconsistent: bool = False
 
 
 class BadRow(NamedTuple):

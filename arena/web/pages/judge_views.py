@@ -15,6 +15,7 @@ from evaluators.judge.running import UNFINISHED, WITHOUT_TEXTS
 from evaluators.judge.stored import KnownJudge
 from results.agreement import Share
 from results.calibration import Calibration
+from results.grade_means import all_grades
 from results.judge_agreement import NO_CATEGORY, JudgeAgreement
 
 REASONS = ("few", "fine", "order", "unparsed", "no_winner")
@@ -50,7 +51,7 @@ def summary_html(locale: str, told: JudgeSummary, *, with_cost: bool) -> str:
     """Everything known of one judge: standing, verdicts, biases, cost."""
     return render(
         "judge_summary.html", locale, told=told, share=share, statuses=STATUSES, with_cost=with_cost,
-        standing=standing(locale, told.standing.usable, told.standing.reason),
+        standing=standing(locale, told.standing.usable, told.standing.reason), whole=all_grades(told.grades),
     )  # fmt: skip
 
 

@@ -144,7 +144,7 @@ def test_mt_bench_pairs(store: Store, tmp_path: Path) -> None:
         for n, (one, two) in enumerate(games)
     ]  # fmt: skip
     done = again(store, written(tmp_path / "gpt-4_pair.jsonl", rows))
-    assert (done.format, done.added, done.rejected) == ("mt-bench-pair", 4, 1)
+    assert (done.format, done.added, done.rejected, done.inconsistent) == ("mt-bench-pair", 4, 1, 2)
     assert "no verdict" in done.rejects[0].reason
     assert verdicts(store) == [("한빛", "누리", verdict, "gpt-4") for verdict in ("a", "b", "tie", "tie")]
     assert leaderboard(store, source="judge").votes == 4
@@ -265,6 +265,7 @@ def test_korean_mt_bench_as_published(store: Store) -> None:
     ]
     errors = sum(row["winner"] == "error" for row in expected)
     assert (pairs.format, pairs.added, pairs.rejected) == ("mt-bench-pair", len(expected) - errors, errors)
+    assert (pairs.inconsistent, pairs.added) == (539, 1196)
     won = sum(row["winner"] == row["model_a"] for row in expected)
     assert sum(verdict == "a" for *_, verdict, _ in verdicts(store)) == won
     assert leaderboard(store, source="judge").models[0].rank == 1
