@@ -225,7 +225,7 @@ def _follow(store: Store, job: StoredJob) -> StoredJob:
                     description=str(p.get("phase", now.state)),
                     completed=p.get("step", 0),
                     total=p.get("steps"),
-                    remark=_remark(p),
+                    remark=" · ".join(filter(None, (_remark(p), str(p.get("reason", ""))))),
                 )
     except KeyboardInterrupt:
         console.print(
@@ -239,7 +239,8 @@ def _now(job: StoredJob) -> str:
     """What a training does that waits or runs."""
     if job.state not in ("queued", "running"):
         return ""
-    return " · ".join(filter(None, (str(job.progress.get("phase", "")), _remark(job.progress))))
+    p = job.progress
+    return " · ".join(filter(None, (f"{p.get('phase', '')} {p.get('reason', '')}".strip(), _remark(p))))
 
 
 def _remark(p: dict[str, Any]) -> str:
@@ -253,7 +254,6 @@ def _remark(p: dict[str, Any]) -> str:
         f"{p['tokens_per_second']:,.0f} tokens/s" if p.get("tokens_per_second") else "",
         f"{p['memory'] / 2**30:.1f} GiB" if p.get("memory") else "",
         f"{time_in_words(p['seconds_left'])} left" if p.get("seconds_left") else "",
-        str(p.get("reason", "")),
     ]
     return " · ".join(part for part in parts if part)
 

@@ -68,13 +68,13 @@ def _run(store: Store, data_dir: Path, folder: Path, found: StoredJob) -> Ending
     try:
         plan = TrainingPlan.model_validate(found.recipe)
         need = estimate(plan)
-        tell({"phase": "waiting", "reason": "for memory"})
+        tell({"phase": "waiting"})
         with reserve(
             store,
             purpose=f"training {plan.recipe.name}",
             ram=need.ram,
             gpu=need.gpu,
-            on_wait=lambda reason: tell({"phase": "waiting", "reason": reason}),
+            on_wait=lambda reason: tell({"phase": "waiting", "reason": reason.removeprefix("waiting ")}),
         ):
             tell({"phase": "checking rows against test suites"})
             contamination = contamination_of(store, plan, folder)

@@ -54,9 +54,10 @@ def routes(context: PageContext) -> Sequence[BaseRoute]:
     store = context.store
 
     async def one(request: Request) -> Response:
-        folder = await asyncio.to_thread(_allowed, store, request)
-        if isinstance(folder, Response):
-            return folder
+        found = await asyncio.to_thread(_allowed, store, request)
+        if isinstance(found, Response):
+            return found
+        _, folder = found
         name = request.path_params["name"]
         # Only what the artifact holds, whatever the address says.
         if name not in dict(await asyncio.to_thread(artifact_files, folder)):
@@ -64,11 +65,11 @@ def routes(context: PageContext) -> Sequence[BaseRoute]:
         return FileResponse(folder / name, filename=Path(name).name, media_type="application/octet-stream")
 
     async def every(request: Request) -> Response:
-        folder = await asyncio.to_thread(_allowed, store, request)
-        if isinstance(folder, Response):
-            return folder
-        name = f"{folder.parent.name}.zip"
-        head = {"content-disposition": f'attachment; filename="{name}"'}
+        found = await asyncio.to_thread(_allowed, store, request)
+        if isinstance(found, Response):
+            return found
+        named, folder = found
+        head = {"content-disposition": f"attachment; filename*=utf-8''{quote(named.name, safe='')}.zip"}
         return StreamingResponse(zip_chunks(folder), media_type="application/zip", headers=head)
 
     return (
@@ -115,8 +116,8 @@ class _Sink(io.RawIOBase):
         return b"".join(parts)
 
 
-def _allowed(store: Store, request: Request) -> Path | Response:
-    """The artifact that the address names, or the refusal."""
+def _allowed(store: Store, request: Request) -> tuple[StoredJob, Path] | Response:
+    """The training that the address names with its artifact, or the refusal."""
     try:
         require(request)
     except NotOperator as error:
@@ -126,4 +127,6 @@ def _allowed(store: Store, request: Request) -> Path | Response:
     except ValueError:
         found = None
     folder = artifact_folder(found) if found is not None else None
-    return PlainTextResponse("not found", 404) if folder is None else folder
+    if found is None or folder is None:
+        return PlainTextResponse("not found", 404)
+    return found, folder

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from arena.engines.memory import in_words
-from arena.web._i18n import text
+from arena.web._i18n import text, texts
 from arena.web._templates import render
 from arena.web.pages.training_files import artifact_files, artifact_folder, file_address, zip_address
 from results.figures import Curve, curve_plot
@@ -47,7 +47,6 @@ def job_html(data_dir: Path, job: StoredJob, locale: str) -> str:
     folder = artifact_folder(job)
     files = artifact_files(folder) if folder is not None else []
     seconds = told.get("seconds_left") if running else None
-    waiting = told.get("phase") if running and told.get("phase") != "training" else None
     return render(
         "training_job.html",
         locale,
@@ -56,7 +55,7 @@ def job_html(data_dir: Path, job: StoredJob, locale: str) -> str:
         step=int(told.get("step", 0)),
         total=int(told.get("steps", 0)),
         left=text(locale, "training.left", time=time_in_words(seconds)) if seconds else "",
-        waiting=" ".join(str(told.get(key, "")) for key in ("phase", "reason")).strip() if waiting else "",
+        phase=_phase(told, locale) if running else "",
         warnings=result.get("warnings") or told.get("warnings") or [],
         facts=[(name, value) for name, value in _facts(job, locale) if value],
         figures=_curves(metrics(data_dir, job.id), locale),
@@ -116,6 +115,16 @@ def estimate_html(found: TrainingEstimate, methods: Sequence[MethodRow], locale:
         size=in_words,
         time=time_in_words,
     )
+
+
+def _phase(told: Mapping[str, Any], locale: str) -> str:
+    """What a training does before and after its steps, in the reader's language; "" while it makes them."""
+    phase = str(told.get("phase", ""))
+    if phase in ("", "training"):
+        return ""
+    key = f"training.phase.{phase.partition(' ')[0]}"
+    known = text(locale, key) if key in texts("en") else phase
+    return f"{known}: {told['reason']}" if told.get("reason") else known
 
 
 def _facts(job: StoredJob, locale: str) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from starlette.applications import Starlette
@@ -122,7 +123,9 @@ def test_downloads_are_for_the_operator_and_hold_the_artifact_alone(
     address = file_address(record.id, "README.md").removeprefix(".")
     assert client.get(address).text == "# 학생"
     assert client.get(address).headers["content-disposition"].startswith("attachment")
-    with zipfile.ZipFile(io.BytesIO(client.get(zip_address(record.id).removeprefix(".")).content)) as archive:
+    packed = client.get(zip_address(record.id).removeprefix("."))
+    assert packed.headers["content-disposition"] == f"attachment; filename*=utf-8''{quote('학생')}.zip"
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
         assert archive.namelist() == ["README.md"]
     for wrong in ("../secret.txt", "%2e%2e/secret.txt", "none"):
         assert client.get(f"/training/files/{record.id}/{wrong}").status_code == 404
