@@ -17,7 +17,6 @@ from arena.cli._common import (
     DataDir,
     WorkFailed,
     console,
-    output,
     print_json,
 )
 
@@ -33,13 +32,19 @@ def items(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Item response: how well each item tells able models from less able ones, and how hard it is."""
+    from arena.cli._bench_tables import print_table
+    from evaluators.suites.errors import hint
     from results.items import TooFewScores, suite_items
     from results.store import StoreError, open_store
+    from results.store.suites import suite_results
 
     if not data.is_dir():
         raise BadInput(f"there is no data directory {data}: run a suite first (`arena bench run`)")
     try:
         with open_store(data) as store:
+            known = {row["suite"] for row in suite_results(store).to_pylist()}
+            if suite not in known:
+                raise BadInput(f"no model was run through a suite '{suite}' here{hint(suite, known)}")
             view = suite_items(store, suite, language=language)
     except TooFewScores as error:
         raise BadInput(str(error)) from None
@@ -48,8 +53,8 @@ def items(
     if as_json:
         print_json(view.model_dump(mode="json"))
         return
-    output.print(_models(view))
-    output.print(_items(view, most))
+    print_table(_models(view))
+    print_table(_items(view, most))
     odd = [row for row in view.items if row.remark]
     counts = {remark: sum(row.remark == remark for row in odd) for remark in sorted({r.remark for r in odd})}
     console.print(
@@ -77,7 +82,7 @@ def _models(view: SuiteItems) -> Table:
 def _items(view: SuiteItems, most: int) -> Table:
     of = f", the {most} that tell most" if len(view.items) > most else ""
     table = Table(title=f"Items{of}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("item", overflow="fold")
+    table.add_column("item", no_wrap=True)
     interval = f"{100 * view.level:g}% interval"
     for name in ("solved", "tells", interval, "difficulty", interval):
         table.add_column(name, justify="right", no_wrap=True)

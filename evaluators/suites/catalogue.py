@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from evaluators.suites.definition import Suite, load_suite
-from evaluators.suites.errors import SuiteError
+from evaluators.suites.errors import SuiteError, hint
 
 STARTER = Path(__file__).parent / "starter"
 OWN = "suites"
@@ -44,9 +43,7 @@ def find_suite(word: str, data_dir: Path | None = None) -> Suite:
     path = Path(word).expanduser()
     if path.exists():
         return load_suite(path)
-    close = difflib.get_close_matches(word, folders, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(folders) or 'none'}"
-    raise SuiteError(f"there is no suite '{word}': {hint}")
+    raise SuiteError(f"there is no suite '{word}'{hint(word, folders)}")
 
 
 def _load(folder: Path) -> Suite:

@@ -9,7 +9,7 @@ from evaluators.contamination.apart import scores_apart
 from evaluators.suites.at_work import state_of
 from evaluators.suites.breakdowns import breakdowns
 from evaluators.suites.comparing import Side, compare
-from evaluators.suites.errors import SuiteError
+from evaluators.suites.errors import SuiteError, hint
 from evaluators.suites.results_of import read_samples
 from results.store import Store
 from results.store.aliases import find_version
@@ -33,7 +33,10 @@ def find_run(store: Store, which: str) -> StoredSuiteRun:
         raise SuiteError(
             f"'{which}' could be {' or '.join(str(run.id) for run in found[:5])}: give more of it"
         )
-    raise SuiteError(f"there is no run '{which}': see `arena bench runs`")
+    names = {run.name for run in runs if run.name}
+    raise SuiteError(
+        f"there is no run '{which}'{hint(which, names) if names else ''} (`arena bench runs` lists all)"
+    )
 
 
 def find_side(store: Store, word: str) -> Side:
@@ -45,9 +48,8 @@ def find_side(store: Store, word: str) -> Side:
     try:
         run = find_run(store, which)
     except SuiteError:
-        raise SuiteError(
-            f"'{word}' is no model, version or alias, and no run: see `arena bench runs`"
-        ) from None
+        known = {row["model"].rsplit("@", 1)[0] for row in suite_results(store).to_pylist()}
+        raise SuiteError(f"'{word}' is no model, version or alias, and no run{hint(word, known)}") from None
     labels = {row["model"]: row["version_key"] for row in suite_results(store, run.id).to_pylist()}
     chosen = [label for label in labels if not colon or model in (label, label.rsplit("@", 1)[0])]
     if len(chosen) != 1:
@@ -116,7 +118,8 @@ def suite_detail(store: Store, run: StoredSuiteRun, suite: str) -> dict[str, Any
     Raises SuiteError where the run has no samples of it."""
     rows = read_samples(store, run.id, suite)
     if not rows:
-        raise SuiteError(f"this run has no samples of '{suite}'")
+        known = {row["suite"] for row in suite_results(store, run.id).to_pylist()}
+        raise SuiteError(f"this run has no samples of '{suite}'{hint(suite, known)}")
     labels = {row["version_key"]: row["model"] for row in suite_results(store, run.id).to_pylist()}
     divided = breakdowns(store, run.id)
     detail: dict[str, Any] = {"run": str(run.id), "suite": suite, "models": []}

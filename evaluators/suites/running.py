@@ -229,12 +229,8 @@ async def _one_model(
     progress: Progress,
     more: More | None,
 ) -> int:
-    known = (
-        {} if options.fresh else await asyncio.to_thread(known_answers, store, [work.ask.id for work in left])
-    )
-    if options.fresh:
-        # What this run has asked already counts as fresh: its samples are done, its answers are in the store.
-        known = {}
+    # With `fresh`, an answer's identity holds the run: only its own answers are known.
+    known = await asyncio.to_thread(known_answers, store, [work.ask.id for work in left])
     recorder = _Recorder(store, run.id, contestant, options, judge, progress, on_progress)
     needs_engine = more is not None or any(work.ask.id not in known for work in left)
     if not left and more is None:
