@@ -98,14 +98,7 @@ def add(
         f"{dataset.held_out_count:,} of them held out, {added.duplicates_left_out:,} duplicates left out",
         highlight=False,
     )
-    if held_out and not dataset.held_out_count:
-        console.print(
-            "[yellow]No row is held out, so that no training on it can be judged: give a larger --held-out.[/]"
-        )
-    if dataset.licence is None:
-        console.print(
-            "[yellow]No licence is known: models trained on it will not be shown as free to use.[/]"
-        )
+    _tell_lacks(dataset)
 
 
 @app.command("list")
@@ -265,6 +258,7 @@ def from_votes(
     )
     for reason, count in built.left_out.items():
         console.print(f"  left out: {count:,} {escape(reason)}", highlight=False)
+    _tell_lacks(built.dataset)
 
 
 def _mapped(columns: list[str] | None) -> dict[str, str]:
@@ -275,6 +269,18 @@ def _mapped(columns: list[str] | None) -> dict[str, str]:
             raise BadInput(f"--map {entry}: write OURS=THEIRS, for example --map prompt=Q")
         pairs[ours] = theirs
     return pairs
+
+
+def _tell_lacks(dataset: StoredDataset) -> None:
+    if not dataset.held_out_count:
+        console.print(
+            "[yellow]No row is held out, so trainings on it cannot be judged on rows that they did not see: give a "
+            "larger --held-out.[/]"
+        )
+    if dataset.licence is None:
+        console.print(
+            "[yellow]No licence is known: models trained on it will not be shown as free to use.[/]"
+        )
 
 
 def _tell_rejects(rejects: list[Reject], total: int) -> None:

@@ -89,7 +89,7 @@ def dataset_from_votes(
         summary = export_preferences(
             store, path, _EXPORT[kind], source=where.source, agreement=where.agreement, progress=progress
         )
-        left_out.update(summary.left_out)
+        left_out.update(_not_counted(store, where.source) | summary.left_out)
         barred = not_commercial(store) if where.commercial else frozenset()
         keep = _Keep(where, left_out, barred, contaminated, frozenset(never))
         rows = list(keep.rows(path, kind)) if summary.rows else []
@@ -122,6 +122,18 @@ def dataset_from_votes(
         statistics=facts.model_dump(mode="json"),
     )  # fmt: skip
     return Built(dataset=add_dataset_version(store, record), battles=summary.battles, left_out=dict(left_out))
+
+
+def _not_counted(store: Store, source: str) -> dict[str, int]:
+    """Verdicts that leaderboards do not count either, by reason: those of voters that screening found, of judges that
+    follow the order of the answers, taken back, or on answers that failed."""
+    found = store.query(
+        "SELECT excluded, count(*) AS verdicts FROM comparisons "
+        "WHERE excluded IS NOT NULL AND (? = 'all' OR source = ?) "
+        "GROUP BY excluded ORDER BY verdicts DESC, excluded",
+        [source, source],
+    )
+    return {f"verdicts that do not count ({row['excluded']})": row["verdicts"] for row in found.to_pylist()}
 
 
 def not_commercial(store: Store) -> frozenset[str]:

@@ -134,7 +134,7 @@ def _facts(dataset: StoredDataset, found: Measured, locale: str) -> list[tuple[s
         named("held_out", f"{dataset.held_out_count:,}"),
         named("licence", dataset.licence or text(locale, "datasets.unknown")),
         *(named(key, _plain(origin[key])) for key in _ORIGINS if origin.get(key) not in (None, "", 0)),
-        named("filter", _filter(origin.get("filter", {}))),
+        named("filter", _filter(origin.get("filter", {}), locale)),
         named("left_out", _counts(origin.get("left_out", {}))),
         named("characters", _spread(figures.get("characters"), locale)),
         named("turns", _spread(figures.get("turns"), locale)),
@@ -196,6 +196,8 @@ def built_html(built: Built, locale: str) -> str:
 
 def _done(dataset: StoredDataset, headline: str, left_out: list[tuple[str, int]], locale: str) -> str:
     notes = [text(locale, "datasets.no_licence")] if dataset.licence is None else []
+    if not dataset.held_out_count:
+        notes.append(text(locale, "datasets.none_held_out"))
     return render(
         "datasets_done.html", locale, headline=headline, left_out=left_out, notes=notes, label=dataset.label
     )
@@ -214,10 +216,26 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
-def _filter(values: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key}: {_plain(value)}" for key, value in values.items() if value not in (None, "", [])
-    )
+_FILTERS = {
+    "agreement": "datasets.agreement",
+    "least_verdicts": "datasets.least",
+    "categories": "datasets.categories",
+    "languages": "datasets.votes_languages",
+    "models": "datasets.votes_models",
+}
+
+
+def _filter(values: Mapping[str, Any], locale: str) -> str:
+    """The filters that a dataset of votes was built with, as the form calls them."""
+    told = []
+    if "source" in values:
+        told.append(text(locale, f"leaderboard.source.{values['source']}"))
+    told += [
+        f"{text(locale, label)}: {_plain(values[key])}" for key, label in _FILTERS.items() if values.get(key)
+    ]
+    if values.get("commercial"):
+        told.append(text(locale, "datasets.commercial"))
+    return ", ".join(told)
 
 
 def _plain(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -168,6 +169,19 @@ def test_votes_become_rows_with_margin_and_provenance(store: Store) -> None:
     kto = dataset_from_votes(store, "kto", "kto", held_out_share=0)
     labels = [row.model_dump()["label"] for row, _ in read_rows(store.data_dir, kto.dataset.digest, "kto")]
     assert (labels.count(True), labels.count(False)) == (2, 4)
+
+
+def test_verdicts_that_do_not_count_are_told(store: Store) -> None:
+    vote(store, "점심 뭐 먹지?", ("김치찌개!", "몰라"), ["a"])
+    vote(store, "저녁은?", ("굶어", "비빔밥"), ["b"])
+    (battle, voter), _ = (
+        (row["battle_id"], row["voter_id"])
+        for row in store.query("SELECT battle_id, voter_id FROM votes ORDER BY seq").to_pylist()
+    )
+    store.withdraw_vote(UUID(str(battle)), UUID(str(voter)), new_id())
+    built = dataset_from_votes(store, "d", "chat")
+    assert built.dataset.row_count == 1
+    assert built.left_out == {"verdicts that do not count (withdrawn)": 1}
 
 
 def test_filters_licences_and_suite_items_keep_rows_out(store: Store) -> None:
