@@ -24,6 +24,9 @@ Ints = npt.NDArray[np.int64]
 ENOUGH = 20
 """Below this many battles no interval is given: it would be worth nothing."""
 
+FEWEST_CLUSTERS = 8
+"""Below this many clusters no interval is given either: resampling so few of them comes out far too narrow."""
+
 DRAWS = 2000
 
 
@@ -137,12 +140,12 @@ def clustered(
 ) -> Share:
     """`statistic` of the summed `parts` (units, ...), with a percentile interval from resampling whole clusters.
 
-    `clusters` (units,) says which units hang together. No interval below ENOUGH clusters' worth of units or
-    with a single cluster. The same seed gives the same interval.
+    `clusters` (units,) says which units hang together. No interval of fewer than ENOUGH units or FEWEST_CLUSTERS
+    clusters. The same seed gives the same interval.
     """
     value = statistic(parts.sum(axis=0))
     names, places = np.unique(clusters, return_inverse=True)
-    if len(parts) < ENOUGH or len(names) < 2:
+    if len(parts) < ENOUGH or len(names) < FEWEST_CLUSTERS:
         return Share(value, None, None)
     sums = np.zeros((len(names), *parts.shape[1:]))
     np.add.at(sums, places, parts)

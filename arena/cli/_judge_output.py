@@ -30,6 +30,9 @@ REASONS = {
 }
 
 
+_FEW = "(few)"
+
+
 def print_data(data: Any) -> None:
     """Dataclasses and records as JSON; what is not a number is null."""
     from pydantic_core import to_jsonable_python
@@ -38,12 +41,18 @@ def print_data(data: Any) -> None:
 
 
 def share(value: Share | None, digits: int = 2) -> str:
-    """A number with its interval."""
+    """A number with its interval, or with a mark where there are too few for one (see `_tell_few`)."""
     if value is None or math.isnan(value.value):
         return "-"
     if value.lower is None or value.upper is None:
-        return f"{value.value:.{digits}f} (too few for an interval)"
+        return f"{value.value:.{digits}f} {_FEW}"
     return f"{value.value:.{digits}f} [{value.lower:.{digits}f}, {value.upper:.{digits}f}]"
+
+
+def _tell_few(*told: Share | None) -> None:
+    """What the mark says, where one of these numbers has it."""
+    if any(_FEW in share(each) for each in told):
+        output.print(f"{_FEW}: too few for an interval", highlight=False, style="dim")
 
 
 def usability(standing: Usability | Standing) -> str:
@@ -131,6 +140,7 @@ def print_summary(told: JudgeSummary) -> None:
             highlight=False,
         )
         _print_grades(told.grades)
+        _tell_few(*(each.mean for each in told.grades))
         return
     output.print(f"[bold]{escape(judge.name)}[/]  {usability(told.standing)}", highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -180,6 +190,14 @@ def print_summary(told: JudgeSummary) -> None:
                 share(each.control.controlled),
             )
         output.print(rates)
+    _tell_few(
+        *(each.mean for each in told.grades),
+        *(each.control.controlled for each in told.win_rates),
+        told.orders and told.orders.first_slot_share,
+        told.verbosity and told.verbosity.slope,
+        told.kinship and told.kinship.judge,
+        told.kinship and told.kinship.difference,
+    )
 
 
 def _print_grades(graded: Sequence[ModelGrades]) -> None:
@@ -228,6 +246,7 @@ def print_agreement(found: list[JudgeAgreement]) -> None:
         for each in mine:
             if not each.category:
                 output.print(sentence(each), highlight=False)
+        _tell_few(*(each.with_people.agreement for each in mine), *(each.gap for each in mine))
         output.print()
 
 
@@ -293,6 +312,7 @@ def print_calibration(judge: str, told: Calibration) -> None:
     output.print(
         f"gain {share(told.gain, 3)}; always saying the average scores {told.base:.3f}", highlight=False
     )
+    _tell_few(told.gain)
     bins = Table("judge says", "people say", "battles", box=None, pad_edge=False)
     for each in told.bins:
         bins.add_row(f"{each.predicted:.2f}", f"{each.people:.2f}", f"{each.battles:,}")
