@@ -136,15 +136,18 @@ def model_card(plan: TrainingPlan, result: dict[str, Any]) -> str:
 
 
 def zip_artifact(folder: Path, target: Path) -> Path:
-    """All of an artifact as one zip file, which appears when it is complete."""
+    """All of an artifact as one zip file, which appears when it is complete. Raises OSError."""
     part = target.with_name(target.name + ".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                # Weights do not compress.
-                how = zipfile.ZIP_STORED if file.suffix == ".safetensors" else zipfile.ZIP_DEFLATED
-                archive.write(file, Path(folder.parent.name) / file.relative_to(folder), compress_type=how)
-    part.replace(target)
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
+            for file in sorted(folder.rglob("*")):
+                if file.is_file():
+                    # Weights do not compress.
+                    how = zipfile.ZIP_STORED if file.suffix == ".safetensors" else zipfile.ZIP_DEFLATED
+                    archive.write(file, Path(target.stem) / file.relative_to(folder), compress_type=how)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
     return target
 
 

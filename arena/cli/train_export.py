@@ -40,8 +40,7 @@ def export(
     as_json: AsJson = False,
     data: DataDir = DEFAULT_DATA,
 ) -> None:
-    """Take what a training left elsewhere: --out a zip, --to a merged folder, --gguf a GGUF file, --adapter the adapter
-    alone (or several).
+    """Take what a training left elsewhere, in one or several of these forms: --out, --to, --gguf, --adapter.
 
     A merged folder is offered only where its logits agree with those of base and adapter, a GGUF file only where it
     gives the folder's logits and token ids when it is loaded again.
@@ -58,14 +57,17 @@ def export(
         raise BadInput(f"--out {out}: name a file that ends in .zip")
     if gguf is not None and gguf.suffix != ".gguf":
         raise BadInput(f"--gguf {gguf}: name a file that ends in .gguf")
+    for option, path in (("--out", out), ("--to", to), ("--gguf", gguf), ("--adapter", adapter)):
+        if path is not None and not path.expanduser().absolute().parent.is_dir():
+            raise BadInput(f"{option} {path}: there is no folder {path.parent}")
     with open_models(data) as store:
         found = job_of(store, job)
     told: dict[str, Any] = {}
     try:
         if out is not None:
             with console.status("Packing"):
-                zip_artifact(artifact_of(found), out)
-            told["zip"] = {"file": str(out), "bytes": out.stat().st_size}
+                packed = zip_artifact(artifact_of(found), out.expanduser())
+            told["zip"] = {"file": str(packed), "bytes": packed.stat().st_size}
         if to is not None:
             with console.status("Merging, and comparing logits"):
                 told["folder"] = export_folder(found, data, to.expanduser().absolute()).model_dump(
