@@ -11,7 +11,7 @@ from rich.table import Table
 from arena.cli._common import console, output, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from evaluators.judge import JudgePlan, JudgeReport, JudgeSummary, JuryReport
     from results.agreement import Share
@@ -146,48 +146,16 @@ def print_summary(told: JudgeSummary) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-
-    def row(what: str, value: str) -> None:
+    for what, value in (*_counts(told), *_biases(told), *_spent(told)):
         table.add_row(what, escape(value))
-
-    for status, word in _STATUSES:
-        row(f"battles: {word}", f"{told.outcomes.get(status, 0):,}")
-    if judge.mode != "jury":
-        readings = ", ".join(f"{n:,} {reading}" for reading, n in sorted(told.readings.items()))
-        row("replies", f"{readings or 'none'}; {told.retried:,} asked twice, {told.cached:,} taken over")
-        row("with probabilities", f"{told.with_probabilities:,}")
-    if (orders := told.orders) is not None:
-        row(
-            "both orders",
-            f"{orders.pairs:,} pairs: {orders.kept:,} kept their winner, {orders.followed:,} followed the slot, "
-            f"{orders.ties:,} ties, {orders.mixed:,} mixed; {orders.inconsistent:,} inconsistent",
-        )
-        row("first slot wins", f"{share(orders.first_slot_share)} (0.50 is no bias)")
-        row("decided by order", f"{share(orders.order_share)} of pairs with a winner in both orders")
-    if (labels := told.labels) is not None:
-        row("slot by itself", f"{share(labels.slot)} on {labels.battles} battles shown all four ways")
-        row("label A by itself", share(labels.label))
-    if (verbosity := told.verbosity) is not None:
-        people = f"; people there: {share(verbosity.people)}" if verbosity.people else ""
-        row("names the longer", f"{share(verbosity.longer)}{people}")
-        row("slope of length", f"{share(verbosity.slope)} (log odds; 0 is none)")
-    if (kin := told.kinship) is not None:
-        row("own family", f"score {share(kin.judge)} on {kin.battles} battles with one model of its family")
-        row("against people", f"{share(kin.difference)} on {kin.with_people} battles that people judged too")
-    if judge.mode != "jury":
-        row("tokens", f"{told.prompt_tokens:,} in, {told.completion_tokens:,} out")
-    if told.cost is not None:
-        row("cost", f"{told.cost:.4f}")
     output.print(table)
     _print_grades(told.grades)
     if told.win_rates:
         rates = Table("model", "battles", "win rate", "at equal length", box=None, pad_edge=False)
         for each in told.win_rates:
+            control = each.control
             rates.add_row(
-                escape(each.model),
-                str(each.control.battles),
-                f"{each.control.raw:.2f}",
-                share(each.control.controlled),
+                escape(each.model), str(control.battles), f"{control.raw:.2f}", share(control.controlled)
             )
         output.print(rates)
     _tell_few(
@@ -198,6 +166,45 @@ def print_summary(told: JudgeSummary) -> None:
         told.kinship and told.kinship.judge,
         told.kinship and told.kinship.difference,
     )
+
+
+def _counts(told: JudgeSummary) -> Iterator[tuple[str, str]]:
+    """What came of battles and replies (a jury has none of its own)."""
+    for status, word in _STATUSES:
+        yield f"battles: {word}", f"{told.outcomes.get(status, 0):,}"
+    if told.judge.mode != "jury":
+        readings = ", ".join(f"{n:,} {reading}" for reading, n in sorted(told.readings.items()))
+        yield "replies", f"{readings or 'none'}; {told.retried:,} asked twice, {told.cached:,} taken over"
+        yield "with probabilities", f"{told.with_probabilities:,}"
+
+
+def _biases(told: JudgeSummary) -> Iterator[tuple[str, str]]:
+    """What moves the judge beside the answers."""
+    if (orders := told.orders) is not None:
+        yield (
+            "both orders",
+            f"{orders.pairs:,} pairs: {orders.kept:,} kept their winner, {orders.followed:,} followed the slot, "
+            f"{orders.ties:,} ties, {orders.mixed:,} mixed; {orders.inconsistent:,} inconsistent",
+        )
+        yield "first slot wins", f"{share(orders.first_slot_share)} (0.50 is no bias)"
+        yield "decided by order", f"{share(orders.order_share)} of pairs with a winner in both orders"
+    if (labels := told.labels) is not None:
+        yield "slot by itself", f"{share(labels.slot)} on {labels.battles} battles shown all four ways"
+        yield "label A by itself", share(labels.label)
+    if (verbosity := told.verbosity) is not None:
+        people = f"; people there: {share(verbosity.people)}" if verbosity.people else ""
+        yield "names the longer", f"{share(verbosity.longer)}{people}"
+        yield "slope of length", f"{share(verbosity.slope)} (log odds; 0 is none)"
+    if (kin := told.kinship) is not None:
+        yield "own family", f"score {share(kin.judge)} on {kin.battles} battles with one of its models"
+        yield "against people", f"{share(kin.difference)} on {kin.with_people} battles that people judged too"
+
+
+def _spent(told: JudgeSummary) -> Iterator[tuple[str, str]]:
+    if told.judge.mode != "jury":
+        yield "tokens", f"{told.prompt_tokens:,} in, {told.completion_tokens:,} out"
+    if told.cost is not None:
+        yield "cost", f"{told.cost:.4f}"
 
 
 def _print_grades(graded: Sequence[ModelGrades]) -> None:
