@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import hashlib
 import json
 import math
@@ -84,7 +85,11 @@ def find_task(word: str, data_dir: Path | None = None, mirror: Path | None = Non
                 )
             return LmTask(name, name, _digest(name), own, defaults)
         return _task(_loaded(entry.yaml_path), entry.yaml_path, own, defaults=defaults, mirror=mirror)
-    raise SuiteError(f"there is no suite and no lm-eval task '{name}': see `arena bench list`")
+    near = difflib.get_close_matches(name, manager.task_index, n=3)
+    meant = f"did you mean {' or '.join(f'lm:{each}' for each in near)}? " if near else ""
+    raise SuiteError(
+        f"there is no suite and no lm-eval task '{name}': {meant}(`arena bench list` shows the suites)"
+    )
 
 
 def task_manager(task: LmTask) -> Any:

@@ -104,6 +104,7 @@ async def bench(
     on_progress: OnProgress = lambda progress: None,
 ) -> RunOutcome:
     """Run models through suites and lm-eval tasks (see `running.run_suites`, which this adds the tasks to)."""
+    _check_tasks(chosen, options)
     options = settled(store, options)
     if not chosen.tasks:
         return await run_suites(
@@ -124,6 +125,18 @@ async def bench(
         store, engines, contestants, chosen.suites, options, judge=judge, on_progress=on_progress, tasks=digests,
         more=more,
     )  # fmt: skip
+
+
+def _check_tasks(chosen: Chosen, options: RunOptions) -> None:
+    """Raise SuiteError for options that would be passed over: lm-eval's tasks take some that suites do not, and the
+    other way round."""
+    if not chosen.tasks and options.few_shot is not None:
+        raise SuiteError("few_shot is for lm-eval's tasks: our suites hold their examples themselves")
+    if chosen.tasks and (options.samples > 1 or options.languages or options.categories):
+        raise SuiteError(
+            f"lm:{chosen.tasks[0].name} is lm-eval's: samples, languages and categories can be chosen of our suites "
+            "alone. Run it by itself"
+        )
 
 
 def _is_task_file(path: Path) -> bool:

@@ -28,10 +28,12 @@ from evaluators.suites.comparing import Side, compare
 from evaluators.suites.definition import ASKED, Suite, load_suite
 from evaluators.suites.errors import SuiteError
 from evaluators.suites.grading import judge_grade
+from evaluators.suites.lm_tasks import LmTask
 from evaluators.suites.plan import RunOptions
 from evaluators.suites.reading import change_since, find_run, find_side
 from evaluators.suites.running import Engines, RunOutcome, run_suites
 from evaluators.suites.scorers import Grade
+from evaluators.suites.session import Chosen, bench
 from results.records import ModelVersionRecord
 from results.store import Store, open_store
 from results.store.suites import suite_results, suite_runs, suite_samples
@@ -285,6 +287,25 @@ def test_code_and_judges_are_refused_before_a_model_is_loaded(store: Store, tmp_
         with pytest.raises(SuiteError, match=needed):
             run(store, engine, load_suite(folder))
         assert not engine.asked
+
+
+@pytest.mark.parametrize(
+    ("tasks", "options", "told"),
+    [
+        ([], RunOptions(few_shot=2), "few_shot is for lm-eval's tasks"),
+        ([LmTask("gsm8k", "gsm8k", "d")], RunOptions(samples=2), "lm:gsm8k is lm-eval's"),
+        ([LmTask("gsm8k", "gsm8k", "d")], RunOptions(languages=("ko",)), "of our suites alone"),
+    ],
+)
+def test_options_that_would_be_passed_over_are_refused(
+    store: Store, echo_suite: Suite, tasks: list[LmTask], options: RunOptions, told: str
+) -> None:
+    async def never(*_: Any) -> Any:
+        raise AssertionError("a model was opened")
+
+    work = bench(store, Engines(never, never), [contestant(store)], Chosen([echo_suite], tasks), options)
+    with pytest.raises(SuiteError, match=told):
+        asyncio.run(work)
 
 
 def polite_suite(folder: Path) -> Suite:
