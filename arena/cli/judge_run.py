@@ -153,8 +153,8 @@ def run(
     jurors = [word for entry in (jury or []) for word in entry.split()]
     if not words:
         raise BadInput("name a judge (--judge) or a jury (--jury)")
-    if jury and len(jurors) < 2:
-        raise BadInput("a jury needs two judges or more")
+    if jury and len(set(jurors)) < 2:
+        raise BadInput("a jury needs two different judges or more")
     if name is not None and len(words) > 1:
         raise BadInput("--as names one judge; there are several")
     settings = settings_of(data, config)

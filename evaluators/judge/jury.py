@@ -27,7 +27,12 @@ _BATCH = 200
 
 
 class NoJury(Exception):
-    """There are not enough judges that can be used."""
+    """There are not enough judges that can be used; `unusable` are those that cannot."""
+
+    def __init__(self, unusable: Sequence[str]) -> None:
+        self.unusable = tuple(unusable)
+        named = ", ".join(self.unusable) or "none"
+        super().__init__(f"a jury needs two judges that can be used (unusable: {named})")
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,15 @@ def decide(
     """Make the jury's judgments of what its jurors said of these battles (`jury_verdict`).
 
     Jurors are names of judges that have judged. One whose verdicts follow the order of the answers, or cannot be read,
-    is left out and named. Raises NoJury where fewer than two remain, or a weight is not positive.
+    is left out and named. Weights are positive. Raises NoJury where fewer than two jurors remain.
     """
     unusable = _unusable(store)
     sitting = [name for name in jurors if name not in unusable]
     if len(sitting) < 2:
-        told = ", ".join(sorted(set(jurors) & unusable)) or "none"
-        raise NoJury(f"a jury needs two judges that can be used (unusable: {told})")
+        raise NoJury(sorted(set(jurors) & unusable))
     weighing = {name: 1.0 if weights is None else weights[name] for name in sitting}
     if min(weighing.values()) <= 0:
-        raise NoJury("a juror's weight must be more than 0")
+        raise ValueError("a juror's weight must be more than 0")
     name = jury_name(sitting, weighing)
     digest = hashlib.sha256(name.encode()).hexdigest()
     run_id = named_id("judge run", name, digest, *sorted(map(str, battles)))

@@ -24,7 +24,15 @@ from arena.web.pages.judge_views import (
     report_html,
     summary_html,
 )
-from evaluators.judge import BadSelection, Selection, UnknownJudge, find_judge, known_judges, summarise_judge
+from evaluators.judge import (
+    BadSelection,
+    NoPrice,
+    Selection,
+    UnknownJudge,
+    find_judge,
+    known_judges,
+    summarise_judge,
+)
 from evaluators.judge.prompts import PromptMode
 from results.calibration import Calibration, TooFewItems
 from results.judge_agreement import calibrate_judge, judge_agreement
@@ -43,7 +51,7 @@ EVENT: dict[str, Any] = {
     "show_progress": "hidden",
     "api_visibility": "private",
 }
-_EXPECTED = (NotOperator, NoJudging, BadSelection, UnknownJudge, ConfigError, BadWrite)
+_EXPECTED = (NotOperator, NoJudging, NoPrice, BadSelection, UnknownJudge, ConfigError, BadWrite)
 
 
 def build(context: PageContext) -> None:
@@ -293,6 +301,8 @@ async def _told(read: Callable[[], Updates], locale: str, place: Any) -> Updates
     """What was read in a thread, or in `place` why it could not be."""
     try:
         return await asyncio.to_thread(read)
+    except NoPrice:
+        return {place: problem_html(locale, text(locale, "judge.no_price"))}
     except _EXPECTED as error:
         return {place: problem_html(locale, str(error))}
     except StoreError:

@@ -19,7 +19,6 @@ from evaluators.judge import (
     JudgeReport,
     JuryReport,
     NoJury,
-    NoPrice,
     Selection,
     decide,
     jury_battles,
@@ -58,11 +57,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Judged:
-    """How judging ended: each judge's report, and the jury's where there was one (or why there was none)."""
+    """How judging ended: each judge's report, and the jury's where there was one (else the judges that cannot be used,
+    for which there was none)."""
 
     reports: tuple[JudgeReport, ...]
     jury: JuryReport | None = None
-    no_jury: str = ""
+    no_jury: tuple[str, ...] = ()
 
 
 def battle_values(store: Store, column: Literal["category", "language"]) -> list[str]:
@@ -74,7 +74,7 @@ def battle_values(store: Store, column: Literal["category", "language"]) -> list
 def plans_of(context: PageContext, wanted: Wanted) -> list[JudgePlan]:
     """What each judge would be asked; nothing is asked or written. Blocking.
 
-    Raises UnknownModel, BadSelection, NoJudging (a cap on cost without a price), StoreError.
+    Raises UnknownModel, BadSelection, NoPrice (a cap on cost without a price), StoreError.
     """
     options = JudgeOptions(
         mode=wanted.mode, prompts=own_prompts(explain=not wanted.brief), max_answer=wanted.max_answer
@@ -123,12 +123,9 @@ def _with_jury(
     try:
         return Judged(reports, decide(context.store, [plan.judge.name for plan in plans], battles))
     except NoJury as refused:
-        return Judged(reports, no_jury=str(refused))
+        return Judged(reports, no_jury=refused.unusable)
 
 
 def _budget(context: PageContext, wanted: Wanted, judge: Judge) -> Budget:
     price = price_of(judge.contestant.spec, context.settings.prices)
-    try:
-        return Budget(wanted.max_cost, wanted.max_tokens, price)
-    except NoPrice as error:
-        raise NoJudging(f"{judge.name}: {error}") from None
+    return Budget(wanted.max_cost, wanted.max_tokens, price)
