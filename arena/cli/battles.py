@@ -67,7 +67,8 @@ def run(
     seed: Annotated[int, typer.Option(help="Of the answers, the pairs and the sides.")] = 0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=5, help="Instead of the models' own.", show_default=False)
+        float | None,
+        typer.Option(min=0, max=5, help="Of the answers, instead of the models' own.", show_default=False),
     ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,

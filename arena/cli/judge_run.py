@@ -128,7 +128,7 @@ def run(
     concurrency: Annotated[int | None, typer.Option(min=1, help="Questions asked at once.")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for one reply.")] = 300.0,
     max_cost: Annotated[
-        float | None, typer.Option(min=0, help="Stop before this cost (of [prices]) is passed.")
+        float | None, typer.Option(min=0, help="Stop before this cost is passed (prices: arena.toml).")
     ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Stop before so many tokens are passed.")
