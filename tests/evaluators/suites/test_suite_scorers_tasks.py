@@ -186,12 +186,23 @@ def test_code_is_run_within_limits() -> None:
     assert wrong.metrics["passed"] == 0
     assert "AssertionError" in wrong.detail["reason"]
     assert metric("code", "import sys\nsys.exit(0)", {"seconds": 5}, tests=tests) == 0
-    assert metric("code", "def double(x):\n    while True: pass", {"seconds": 1}, tests=tests) == 0
+    endless = scored("code", "def double(x):\n    while True: pass", {"seconds": 1}, tests=tests)
+    assert (endless.metrics["passed"], endless.detail["reason"]) == (
+        0,
+        "stopped: its 1 s of CPU time are used up",
+    )
     assert (
         metric("code", "def double(x):\n    return len(bytearray(3 << 30))", {"seconds": 5}, tests=tests) == 0
     )
     fork = scored("code", "import os\nos.fork()\ndef double(x): return 2 * x", {"seconds": 5}, tests=tests)
     assert fork.metrics["passed"] == 0
+
+
+def test_code_can_use_pythons_library_whoever_runs_it() -> None:
+    source = "import json, math, re, socket, sqlite3\nfrom decimal import Decimal\nimport email.message\n"
+    tests = "assert json.loads('[1]') == [1]\n'한글'.encode('euc-kr')\nsocket.getaddrinfo('127.0.0.1', 80)"
+    found = scored("code", source, {"seconds": 5}, tests=tests)
+    assert found.metrics["passed"] == 1, found.detail
 
 
 def test_code_has_no_network_where_the_system_can_take_it_away() -> None:
@@ -206,6 +217,7 @@ def test_code_has_no_network_where_the_system_can_take_it_away() -> None:
     if not found.detail["no_network"]:
         pytest.skip("not run: this system gives users no network namespaces")
     assert found.metrics["passed"] == 0
+    assert "unreachable" in found.detail["reason"]
 
 
 def test_rubric_grades_come_from_the_judge_and_unparsed_is_no_grade() -> None:
