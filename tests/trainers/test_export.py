@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from results.store.jobs import JobRecord, StoredJob
 from tests.trainers.tiny_models import planner
 from trainers._tensors import NoFloats, in_dtype
 from trainers.arithmetic import Term, combine, enter_combined
-from trainers.export import CannotExport, FolderExport, export_folder
+from trainers.artifacts import zip_artifact
+from trainers.export import CannotExport, FolderExport, artifact_of, export_folder
 from trainers.export_gguf import export_gguf
 from trainers.methods.gguf_check import check
 from trainers.methods.training import train
@@ -88,6 +90,24 @@ def test_an_adapter_becomes_a_folder_that_stands_alone(finished: Finished, tiny_
     assert "apache-2.0" in (out.folder / "README.md").read_text(encoding="utf-8")
     with pytest.raises(CannotExport, match="not empty"):
         export_folder(finished.job, finished.data, out.folder)
+
+
+def test_all_of_it_is_one_zip_or_none(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = artifact_of(finished.job)
+    with zipfile.ZipFile(zip_artifact(folder, tmp_path / "학생.zip")) as archive:
+        assert archive.testzip() is None
+        names = {str(Path("학생") / file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+        assert set(archive.namelist()) == names
+
+    def full(*args: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        zip_artifact(folder, tmp_path / "other.zip")
+    assert [file.name for file in tmp_path.iterdir()] == ["학생.zip"]
 
 
 def test_nothing_is_merged_that_answers_otherwise(

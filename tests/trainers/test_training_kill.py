@@ -1,4 +1,4 @@
-"""A training that is killed goes on from its last whole checkpoint, to the very same weights."""
+"""A training that is killed, or stopped, goes on from its last whole checkpoint, to the very same weights."""
 
 from __future__ import annotations
 
@@ -71,59 +71,62 @@ def started(store: Store, job: StoredJob, step: int) -> StoredJob:
     raise AssertionError("the training did not come to its first checkpoint")
 
 
+def until(store: Store, job: StoredJob, *states: str) -> StoredJob:
+    """The job as soon as it is in one of these states; looks after the queue meanwhile."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        now = next(each for each in advance(store) if each.id == job.id)
+        if now.state in states:
+            return now
+        time.sleep(0.05)
+    raise AssertionError(f"{job.name} did not become {states}")
+
+
 @pytest.mark.timeout(280)
-def test_kill_and_resume_gives_the_very_same_weights(store: Store, tiny_model: Path, tmp_path: Path) -> None:
+def test_killed_cancelled_and_resumed_it_ends_in_the_very_same_weights(
+    store: Store, tiny_model: Path, tmp_path: Path
+) -> None:
     ready(store, tiny_model, tmp_path)
-    job = queued(store, "killed")
+    job, next_one, third = queued(store, "killed"), queued(store, "whole"), queued(store, "third")
+    for _ in range(3):  # the first process has not claimed its job yet: none may overtake it
+        advance(store)
+    marks = [(job_folder(store.data_dir, each.id) / "started").exists() for each in (job, next_one, third)]
+    assert marks == [True, False, False]
     running = started(store, job, 10)
+    assert find_job(store, "whole").state == "queued"
+    assert cancel(store, third.id).state == "cancelled"
     assert running.pid is not None
     os.kill(running.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while find_job(store, "killed").state == "running" and time.monotonic() < deadline:
-        advance(store)
-        time.sleep(0.1)
-    dead = find_job(store, "killed")
-    assert (dead.state, dead.error_kind) == ("failed", "interrupted")
+    dead = until(store, job, "failed")
+    assert dead.error_kind == "interrupted"
     assert "arena train resume" in str(dead.error)
     broken = job_folder(store.data_dir, job.id) / "checkpoints" / "checkpoint-999"
     broken.mkdir()
+
+    # The next one started by itself, runs from its beginning to its end, and is what the other is compared with.
+    whole = end_of(store, next_one)
+    assert (whole.state, whole.attempt) == ("done", 1), whole.error
+    resume(store, job.id)
+    until(store, job, "running")
+    cancel(store, job.id)
+    stopped = end_of(store, job)
+    assert (stopped.state, stopped.attempt) == ("cancelled", 2)
+    assert not broken.exists()
+    kept = (job_folder(store.data_dir, job.id) / "checkpoints").glob("checkpoint-*/.complete")
+    assert 10 < max(int(each.parent.name.rpartition("-")[2]) for each in kept) < STEPS
     resume(store, job.id)
     done = end_of(store, job)
-    assert (done.state, done.attempt) == ("done", 2), done.error
-    assert not broken.exists()
+    assert (done.state, done.attempt) == ("done", 3), done.error
 
-    whole = end_of(store, queued(store, "whole"))
-    assert whole.state == "done", whole.error
     weights = [Path(each.result["artifact"]) / "adapter_model.safetensors" for each in (done, whole)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert done.result["held_out_after"] == whole.result["held_out_after"]
     assert done.result["tokens"] == whole.result["tokens"] > 0
     told = metrics(store.data_dir, job.id)
     assert done.result["seconds"] >= told[STEPS - 1]["seconds"] > told[0]["seconds"] > 0
-    steps = [row["step"] for row in metrics(store.data_dir, job.id) if "loss" in row]
-    assert steps == list(range(1, STEPS + 1))
+    assert [row["step"] for row in told if "loss" in row] == list(range(1, STEPS + 1))
 
     trained = find(store, "killed")
     assert trained.spec.parent == "tiny@1"
     assert trained.spec.data_licences == ("mit",)
     assert trained.spec.adapter == done.result["artifact"]
-
-
-@pytest.mark.timeout(200)
-def test_cancelled_trainings_stop_with_a_checkpoint_and_the_next_one_starts(
-    store: Store, tiny_model: Path, tmp_path: Path
-) -> None:
-    ready(store, tiny_model, tmp_path)
-    first, second, third = queued(store, "first"), queued(store, "second"), queued(store, "third")
-    for _ in range(3):  # the first process has not claimed its job yet: none may overtake it
-        advance(store)
-    marks = [(job_folder(store.data_dir, each.id) / "started").exists() for each in (first, second, third)]
-    assert marks == [True, False, False]
-    started(store, first, 10)
-    assert find_job(store, "second").state == "queued"
-    assert cancel(store, third.id).state == "cancelled"
-    cancel(store, first.id)
-    stopped = end_of(store, first)
-    assert stopped.state == "cancelled"
-    assert any((job_folder(store.data_dir, first.id) / "checkpoints").glob("checkpoint-*/.complete"))
-    assert end_of(store, second).state == "done"
