@@ -18,7 +18,7 @@ from arena.cli._models import resolve_options, settings_of
 from evaluators.suites.plan import RunOptions
 from evaluators.suites.reading import change_since, find_run, run_summary
 from evaluators.suites.running import Progress, RunOutcome
-from evaluators.suites.session import bench, choose, pool_engines, settled
+from evaluators.suites.session import bench, check, choose, pool_engines, settled
 from results.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def run_wanted(
             alone = choose([word], data, wanted.datasets)
             (found,) = [*alone.suites, *alone.tasks]
             _hold(word, pin, found.digest, found.name)
+        check(chosen, wanted.options, judged=wanted.options.judge is not None)
     with open_store(data) as store:
         judge_word = wanted.options.judge
         words = [*wanted.models, *([judge_word] if judge_word else [])]

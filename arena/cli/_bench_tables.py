@@ -256,10 +256,11 @@ def print_suite(detail: dict[str, Any], samples: int) -> None:
     """One suite of a run: categories, difficulties, confusion, its worst samples."""
     for model in detail["models"]:
         output.print(f"\n[bold]{escape(detail['suite'])} · {escape(model['model'])}[/]")
-        table = _table("category", "score", "samples", right=("score", "samples"))
-        for name, row in model["categories"].items():
-            table.add_row(escape(name or "(none)"), f"{row['score']:.3f}", str(row["samples"]))
-        print_table(table)
+        if any(model["categories"]):
+            table = _table("category", "score", "samples", right=("score", "samples"))
+            for name, row in model["categories"].items():
+                table.add_row(escape(name or "(none)"), f"{row['score']:.3f}", str(row["samples"]))
+            print_table(table)
         _print_difficulties([{**row, "suite": "", "model": ""} for row in model["difficulties"]], of_one=True)
         for each in model["confusions"]:
             _print_confusion(each)

@@ -115,7 +115,8 @@ def add_suite(
         markup=False,
         highlight=False,
     )
-    console.print(f"Run it: arena bench run --model MODEL --suite {suite.name}", highlight=False)
+    needs = {"rubric": " --judge MODEL", "code": " --allow-code"}.get(suite.definition.scorer, "")
+    console.print(f"Run it: arena bench run --model MODEL --suite {suite.name}{needs}", highlight=False)
 
 
 @app.command()

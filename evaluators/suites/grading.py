@@ -22,16 +22,18 @@ from results.store.suites import known_answers, record_samples
 
 _GRADE = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*\]\]")
 _FIELD = re.compile(r"\{(rubric|task|answer)\}")
+# The form of a grade is shown without a number: what repeats the instruction gives no grade.
 _PROMPTS = {
     "en": (
         "Grade the answer to the task below from 1 (useless) to 10 (excellent). {rubric}\n\n[Task]\n{task}\n\n"
-        "[Answer]\n{answer}\n[End of answer]\n\nGive a short reason, then the grade in double brackets, such as [[5]].",
-        "Reply with the grade alone, in double brackets, such as [[5]].",
+        "[Answer]\n{answer}\n[End of answer]\n\nGive a short reason, then the grade as a number in double brackets: "
+        "[[grade]].",
+        "Reply with the grade alone, a number from 1 to 10 in double brackets: [[grade]].",
     ),
     "ko": (
         "아래 과제에 대한 답을 1(쓸모없음)에서 10(훌륭함)까지 채점하세요. {rubric}\n\n[과제]\n{task}\n\n"
-        "[답]\n{answer}\n[답 끝]\n\n짧은 이유를 쓰고, 점수를 [[5]]처럼 겹대괄호 안에 쓰세요.",
-        "점수만 [[5]]처럼 겹대괄호 안에 쓰세요.",
+        "[답]\n{answer}\n[답 끝]\n\n이유를 짧게 쓴 다음, 점수를 겹대괄호 안에 숫자로 쓰세요: [[점수]].",
+        "점수만 1에서 10까지의 숫자로 겹대괄호 안에 쓰세요: [[점수]].",
     ),
 }
 

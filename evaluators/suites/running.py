@@ -102,15 +102,15 @@ def scored_by(suite: Suite, options: RunOptions) -> str:
     return f"{suite.task_version}/{options.judge}"
 
 
-def check_run(suites: Sequence[Suite], options: RunOptions, judge: Grade | None) -> None:
-    """Refuse before any model is loaded what cannot end well. Raises SuiteError."""
+def check_run(suites: Sequence[Suite], options: RunOptions, *, judged: bool) -> None:
+    """Refuse before any model is loaded what cannot end well; `judged`: there is a judge. Raises SuiteError."""
     for suite in suites:
         if suite.definition.scorer == "code" and not options.allow_code:
             raise SuiteError(
                 f'{suite.name} runs programs that a model wrote. That is off: read "Code" in docs/suites.md, then '
                 "give --allow-code"
             )
-        if suite.definition.scorer == JUDGED and judge is None:
+        if suite.definition.scorer == JUDGED and not judged:
             raise SuiteError(f"{suite.name} is graded by a judge: name a model with --judge")
         items = chosen_items(suite, options)
         if not items:
@@ -150,7 +150,7 @@ async def run_suites(
     """
     # Two names of one version are one model.
     contestants = list({each.version.version_key: each for each in contestants}.values())
-    await asyncio.to_thread(check_run, suites, options, judge)
+    await asyncio.to_thread(check_run, suites, options, judged=judge is not None)
     # In threads, here and below: rendering thousands of prompts takes seconds, in which a server would answer nobody.
     plan = await asyncio.to_thread(plan_of, contestants, suites, tasks or {}, options)
     with alone(store.data_dir, plan.hash):

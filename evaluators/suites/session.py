@@ -17,7 +17,7 @@ from evaluators.suites.catalogue import find_suite, suite_folders
 from evaluators.suites.definition import Suite
 from evaluators.suites.errors import SuiteError
 from evaluators.suites.plan import RunOptions
-from evaluators.suites.running import Engines, OnProgress, Progress, RunOutcome, run_suites
+from evaluators.suites.running import Engines, OnProgress, Progress, RunOutcome, check_run, run_suites
 from evaluators.suites.scorers import Grade
 from results.store import Store
 from results.store.ledger import holdings
@@ -77,6 +77,19 @@ def settled(store: Store, options: RunOptions, judge: Contestant | None = None) 
     return options.model_copy(update=update)
 
 
+def check(chosen: Chosen, options: RunOptions, *, judged: bool) -> None:
+    """Refuse before any model is loaded what cannot end well, and options that would be passed over: lm-eval's tasks
+    take some that suites do not, and the other way round. `judged`: there is a judge. Raises SuiteError."""
+    if not chosen.tasks and options.few_shot is not None:
+        raise SuiteError("few_shot is for lm-eval's tasks: our suites hold their examples themselves")
+    if chosen.tasks and (options.samples > 1 or options.languages or options.categories):
+        raise SuiteError(
+            f"lm:{chosen.tasks[0].name} is lm-eval's: samples, languages and categories can be chosen of our suites "
+            "alone. Run it by itself"
+        )
+    check_run(chosen.suites, options, judged=judged)
+
+
 def pool_engines(pool: EnginePool) -> Engines:
     """The engines of a pool, each freed when the run is done with its model."""
 
@@ -104,7 +117,7 @@ async def bench(
     on_progress: OnProgress = lambda progress: None,
 ) -> RunOutcome:
     """Run models through suites and lm-eval tasks (see `running.run_suites`, which this adds the tasks to)."""
-    _check_tasks(chosen, options)
+    await asyncio.to_thread(check, chosen, options, judged=judge is not None)
     options = settled(store, options)
     if not chosen.tasks:
         return await run_suites(
@@ -125,18 +138,6 @@ async def bench(
         store, engines, contestants, chosen.suites, options, judge=judge, on_progress=on_progress, tasks=digests,
         more=more,
     )  # fmt: skip
-
-
-def _check_tasks(chosen: Chosen, options: RunOptions) -> None:
-    """Raise SuiteError for options that would be passed over: lm-eval's tasks take some that suites do not, and the
-    other way round."""
-    if not chosen.tasks and options.few_shot is not None:
-        raise SuiteError("few_shot is for lm-eval's tasks: our suites hold their examples themselves")
-    if chosen.tasks and (options.samples > 1 or options.languages or options.categories):
-        raise SuiteError(
-            f"lm:{chosen.tasks[0].name} is lm-eval's: samples, languages and categories can be chosen of our suites "
-            "alone. Run it by itself"
-        )
 
 
 def _is_task_file(path: Path) -> bool:
