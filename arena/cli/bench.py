@@ -174,6 +174,9 @@ def run(
         if file is not None:
             if model or suite:
                 raise BadInput(f"models and suites stand in {file}: leave --model and --suite out")
+            given = options.model_dump(exclude_defaults=True)
+            if given:
+                raise BadInput(f"{', '.join(given)}: options of a run from a file stand in {file} as well")
             summary, complete = run_file(file, data, config, chat_template=chat_template, datasets=datasets)
         else:
             if not model or not suite:

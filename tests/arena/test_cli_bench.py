@@ -171,6 +171,8 @@ def test_a_runs_file_is_checked(arena: Arena, tmp_path: Path) -> None:
     path.write_text("name: n\nmodels: [m]\nsuits: [s]\n", encoding="utf-8")
     done = arena("bench", "run", path, "--data", tmp_path)
     assert (done.returncode, "suits: Extra inputs" in done.stderr) == (2, True)
+    both = arena("bench", "run", path, "--limit", "3", "--language", "ko", "--data", tmp_path)
+    assert (both.returncode, "limit, languages: options of a run from a file" in both.stderr) == (2, True)
 
 
 def test_a_run_refuses_what_is_not_what_it_was_pinned_to(arena: Arena, tmp_path: Path) -> None:
