@@ -14,7 +14,7 @@ from arena.roster import Contestant
 from evaluators.suites.answering import Answered, Ask, answered, ask_of, is_final
 from evaluators.suites.at_work import alone
 from evaluators.suites.definition import Request, Suite
-from evaluators.suites.errors import SuiteError
+from evaluators.suites.errors import NeedsLoglikelihood, SuiteError
 from evaluators.suites.plan import RunOptions, chosen_items, plan_of
 from evaluators.suites.results_of import suite_result_records
 from evaluators.suites.scorers import Answer, Grade
@@ -89,6 +89,25 @@ class _Work:
     repeat: int
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What all parts of a run work with."""
+
+    store: Store
+    engines: Engines
+    options: RunOptions
+    judge: Grade | None
+    on_progress: OnProgress
+    more: More | None
+    run: StoredSuiteRun
+    progress: Progress
+
+    @property
+    def fresh(self) -> str:
+        """The name under which this run's answers are its own."""
+        return str(self.run.id) if self.options.fresh else ""
+
+
 OnProgress = Callable[[Progress], None]
 More = Callable[[StoredSuiteRun, Contestant, Engine, Progress], Awaitable[int]]
 DEFAULTS = RunOptions()
@@ -140,12 +159,13 @@ async def run_suites(
 
     A run of the same plan that was not finished is resumed: no sample is made twice, and samples without an answer
     are tried again. Answers are taken from the store where the same model version was asked the same before (unless
-    `options.fresh`). Each model is opened once. A model that cannot answer at all is given up, the others go on.
+    `options.fresh`). Each model is opened once. A model that cannot answer at all is given up, the others go on; so is
+    one of several that cannot score text where a suite needs it.
     `more` is awaited with each open engine after its suites (lm-eval's `tasks`, known by name and hash) and gives the
     number of answers made.
 
     Raises:
-        SuiteError: something about suites or options; NeedsLoglikelihood where a model cannot do what a suite needs.
+        SuiteError: something about suites or options; NeedsLoglikelihood where the only model cannot score text.
         StoreError: the store cannot be written.
     """
     # Two names of one version are one model.
@@ -159,7 +179,8 @@ async def run_suites(
         outcome = RunOutcome(run, Progress())
         state, note = "failed", ""
         try:
-            await _run(store, engines, contestants, suites, options, judge, on_progress, outcome, more)
+            job = _Job(store, engines, options, judge, on_progress, more, run, outcome.progress)
+            await _run(job, contestants, suites, outcome)
             state = "done" if outcome.complete else "failed"
             note = "; ".join(f"{label}: {reason}" for label, reason in outcome.failed.items())
             if not note and outcome.progress.errors:
@@ -175,23 +196,11 @@ async def run_suites(
         return outcome
 
 
-async def _run(
-    store: Store,
-    engines: Engines,
-    contestants: list[Contestant],
-    suites: list[Suite],
-    options: RunOptions,
-    judge: Grade | None,
-    on_progress: OnProgress,
-    outcome: RunOutcome,
-    more: More | None,
-) -> None:
-    run, progress = outcome.run, outcome.progress
-    done = await asyncio.to_thread(known_samples, store, run.id)
+async def _run(job: _Job, contestants: list[Contestant], suites: list[Suite], outcome: RunOutcome) -> None:
+    store, progress = job.store, job.progress
+    done = await asyncio.to_thread(known_samples, store, job.run.id)
     works = {
-        each.version.label: await asyncio.to_thread(
-            lambda of: list(_works(of, run.id, suites, options)), each
-        )
+        each.version.label: await asyncio.to_thread(lambda of: list(_works(job, of, suites)), each)
         for each in contestants
     }
     progress.total = sum(len(each) for each in works.values())
@@ -204,38 +213,28 @@ async def _run(
                 progress.reused += 1
             else:
                 left.append(work)
-        on_progress(progress)
+        job.on_progress(progress)
         try:
-            outcome.made += await _one_model(
-                store, engines, contestant, left, options, judge, on_progress, run, progress, more
-            )
-        except EngineError as error:
+            outcome.made += await _one_model(job, contestant, left)
+        except (EngineError, NeedsLoglikelihood) as error:
+            if isinstance(error, NeedsLoglikelihood) and len(contestants) == 1:
+                raise
             outcome.failed[label] = str(error)
             log.warning("%s is given up: %s", label, error)
         for suite in suites:
-            results = await asyncio.to_thread(suite_result_records, store, run.id, suite)
+            results = await asyncio.to_thread(suite_result_records, store, job.run.id, suite)
             await asyncio.to_thread(record_results, store, results)
 
 
-async def _one_model(
-    store: Store,
-    engines: Engines,
-    contestant: Contestant,
-    left: list[_Work],
-    options: RunOptions,
-    judge: Grade | None,
-    on_progress: OnProgress,
-    run: StoredSuiteRun,
-    progress: Progress,
-    more: More | None,
-) -> int:
-    # With `fresh`, an answer's identity holds the run: only its own answers are known.
-    known = await asyncio.to_thread(known_answers, store, [work.ask.id for work in left])
-    recorder = _Recorder(store, run.id, contestant, options, judge, progress, on_progress)
-    needs_engine = more is not None or any(work.ask.id not in known for work in left)
-    if not left and more is None:
+async def _one_model(job: _Job, contestant: Contestant, left: list[_Work]) -> int:
+    """Do what is left of one model; gives how many answers it made."""
+    if not left and job.more is None:
         return 0
-    engine = await engines.opened(contestant) if needs_engine else None
+    # With `fresh`, an answer's identity holds the run: only its own answers are known.
+    known = await asyncio.to_thread(known_answers, job.store, [work.ask.id for work in left])
+    recorder = _Recorder(job, contestant)
+    needs_engine = job.more is not None or any(work.ask.id not in known for work in left)
+    engine = await job.engines.opened(contestant) if needs_engine else None
     made = 0
     try:
         asks = [work.ask for work in left]
@@ -247,11 +246,11 @@ async def _one_model(
             finally:
                 # Also when the run is stopped: what was answered is kept.
                 await asyncio.shield(recorder.flush())
-        if more is not None and engine is not None:
-            made += await more(run, contestant, engine, progress)
+        if job.more is not None and engine is not None:
+            made += await job.more(job.run, contestant, engine, job.progress)
     finally:
         if engine is not None:
-            await asyncio.shield(engines.closed(contestant, engine))
+            await asyncio.shield(job.engines.closed(contestant, engine))
     return made
 
 
@@ -267,39 +266,24 @@ async def _answers(
             yield each
 
 
-def _works(contestant: Contestant, run_id: UUID, suites: list[Suite], options: RunOptions) -> Iterator[_Work]:
+def _works(job: _Job, contestant: Contestant, suites: list[Suite]) -> Iterator[_Work]:
+    options, key = job.options, contestant.version.version_key
     for suite in suites:
         for item in chosen_items(suite, options):
             request = suite.request(item)
             for repeat in range(options.samples):
                 ask = ask_of(
-                    contestant,
-                    request.ask,
-                    seed=options.seed,
-                    repeat=repeat,
-                    dtype=options.dtype,
-                    fresh=str(run_id) if options.fresh else "",
-                )
-                key = contestant.version.version_key
-                yield _Work(suite, request, ask, sample_id(run_id, key, suite.name, item.id, repeat), repeat)
+                    contestant, request.ask, seed=options.seed, repeat=repeat, dtype=options.dtype, fresh=job.fresh
+                )  # fmt: skip
+                sample = sample_id(job.run.id, key, suite.name, item.id, repeat)
+                yield _Work(suite, request, ask, sample, repeat)
 
 
 class _Recorder:
-    """Scores answers and commits them with their samples, a few at a time."""
+    """Scores answers of one model and commits them with their samples, a few at a time."""
 
-    def __init__(
-        self,
-        store: Store,
-        run_id: UUID,
-        contestant: Contestant,
-        options: RunOptions,
-        judge: Grade | None,
-        progress: Progress,
-        on_progress: OnProgress,
-    ) -> None:
-        self._store, self._run_id, self._contestant = store, run_id, contestant
-        self._options, self._judge = options, judge
-        self._progress, self._on_progress = progress, on_progress
+    def __init__(self, job: _Job, contestant: Contestant) -> None:
+        self._job, self._contestant = job, contestant
         self._waiting: list[tuple[_Work, Answered]] = []
 
     async def add(self, work: _Work, result: Answered) -> None:
@@ -308,7 +292,7 @@ class _Recorder:
         self._waiting.append((work, result))
         if work.suite.definition.scorer == JUDGED:
             if result.new and result.answer is not None:
-                await asyncio.to_thread(record_samples, self._store, (), [result.answer])
+                await asyncio.to_thread(record_samples, self._job.store, (), [result.answer])
             if len(self._waiting) >= GRADED_TOGETHER:
                 await self.flush()
         elif result.new or len(self._waiting) >= BATCH:
@@ -324,25 +308,25 @@ class _Recorder:
             *(asyncio.to_thread(self._sample, work, result) for work, result in waiting)
         )
         answers = [result.answer for _, result in waiting if result.new and result.answer is not None]
-        await asyncio.to_thread(record_samples, self._store, samples, answers)
+        await asyncio.to_thread(record_samples, self._job.store, samples, answers)
         # Only now: a flush that is cancelled on the way is made again, and storing twice adds nothing.
         del self._waiting[: len(waiting)]
-        progress = self._progress
+        progress = self._job.progress
         for (work, result), sample in zip(waiting, samples, strict=True):
             progress.done += 1
             progress.reused += result.error is None and not result.new
             progress.errors += sample.error_kind not in (None, _OVER_CONTEXT)
             progress.suite = work.suite.name
-        self._on_progress(progress)
+        self._job.on_progress(progress)
 
     def _sample(self, work: _Work, result: Answered) -> SampleRecord:
         suite, item = work.suite, work.request.item
         sample = SampleRecord(
             id=work.sample,
-            run_id=self._run_id,
+            run_id=self._job.run.id,
             version_key=self._contestant.version.version_key,
             suite=suite.name,
-            suite_version=scored_by(suite, self._options),
+            suite_version=scored_by(suite, self._job.options),
             item=item.id,
             item_hash=item.digest,
             repeat=work.repeat,
@@ -368,7 +352,9 @@ class _Recorder:
             finish_reason=result.answer.finish_reason,
         )
         try:
-            scored = suite.score(work.request, answer, allow_code=self._options.allow_code, judge=self._judge)
+            scored = suite.score(
+                work.request, answer, allow_code=self._job.options.allow_code, judge=self._job.judge
+            )
         except EngineError as error:
             # The answer is there; only its judge could not be asked. It is tried again, and is no grade until then.
             log.warning("%s, item %s: the judge: %s: %s", suite.name, item.id, error.kind, error)

@@ -3,79 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from arena.engines.base import (
-    Chunk,
     EngineError,
     EngineUnavailable,
-    Finished,
-    Generation,
     GenerationRequest,
     OverContext,
     Sampling,
+    Score,
+    ScoreRequest,
 )
-from arena.engines.spec import ModelSpec
 from arena.roster import Contestant
 from evaluators.suites.answering import ask_of
 from evaluators.suites.at_work import alone, state_of
 from evaluators.suites.comparing import Side, compare
-from evaluators.suites.definition import ASKED, Suite, load_suite
-from evaluators.suites.errors import SuiteError
-from evaluators.suites.grading import judge_grade
+from evaluators.suites.definition import Suite, load_suite
+from evaluators.suites.errors import NeedsLoglikelihood, SuiteError
 from evaluators.suites.lm_tasks import LmTask
 from evaluators.suites.plan import RunOptions
 from evaluators.suites.reading import change_since, find_run, find_side
-from evaluators.suites.running import Engines, RunOutcome, run_suites
-from evaluators.suites.scorers import Grade
+from evaluators.suites.running import Engines, run_suites
 from evaluators.suites.session import Chosen, bench
-from results.records import ModelVersionRecord
 from results.store import Store, open_store
 from results.store.suites import suite_results, suite_runs, suite_samples
-
-ITEMS = 12
-
-
-class Echo:
-    """Answers with the last word of the question, or fails as it is told: deterministic, and counts."""
-
-    job_places = 2
-
-    def __init__(self) -> None:
-        self.asked: list[GenerationRequest] = []
-        self.failing: dict[str, EngineError] = {}
-        self.stop_after: int | None = None
-        self.wrong: set[str] = set()
-        self.task: asyncio.Task[Any] | None = None
-
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
-        assert request.conversation is not None
-        word = request.conversation.messages[-1].content.split()[-1]
-        if self.stop_after is not None and len(self.asked) >= self.stop_after:
-            assert self.task is not None
-            self.task.cancel()
-            await asyncio.sleep(60)
-        self.asked.append(request)
-        await asyncio.sleep(0.02)
-        if word in self.failing:
-            raise self.failing[word]
-        yield Finished(
-            generation=Generation(
-                text="?" if word in self.wrong else word, finish_reason="stop", duration=0.1, rendered_by="engine",
-                rendered_prompt=f"<{word}>",
-            )
-        )  # fmt: skip
-
-    async def generate(self, requests: Any) -> list[Generation]:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        return
+from tests.evaluators.suites.echoing import ITEMS, Echo, contestant, run, score
 
 
 @pytest.fixture
@@ -97,35 +53,6 @@ def echo_suite(tmp_path: Path) -> Suite:
     ]
     (folder / "items.jsonl").write_text("\n".join(rows), encoding="utf-8")
     return load_suite(folder)
-
-
-def contestant(store: Store, name: str = "m", digest: str = "d") -> Contestant:
-    (version,) = store.upsert_model_versions([ModelVersionRecord(model=name, digest=digest)])
-    return Contestant(ModelSpec(name=name, source="x"), version)
-
-
-def run(
-    store: Store, engine: Echo, suite: Suite, *models: Contestant, grader: Grade | None = None, **options: Any
-) -> RunOutcome:
-    async def opened(contestant: Contestant) -> Any:
-        engine.task = asyncio.current_task()
-        return engine
-
-    async def closed(contestant: Contestant, engine: Any) -> None:
-        return None
-
-    chosen = list(models) or [contestant(store)]
-    work = run_suites(store, Engines(opened, closed), chosen, [suite], RunOptions(**options), judge=grader)
-    return asyncio.run(work)
-
-
-def score(store: Store, outcome: RunOutcome, language: str = "") -> dict[str, Any]:
-    (row,) = [
-        row
-        for row in suite_results(store, outcome.run.id).to_pylist()
-        if row["is_score"] and row["language"] == language
-    ]
-    return dict(row)
 
 
 def test_results_have_standard_errors_and_languages_apart(store: Store, echo_suite: Suite) -> None:
@@ -235,6 +162,38 @@ def test_a_model_that_is_down_is_given_up_and_the_others_go_on(store: Store, ech
     assert not outcome.complete
 
 
+def test_one_of_several_models_that_cannot_score_text_stops_no_other(store: Store, tmp_path: Path) -> None:
+    class Scoring(Echo):
+        async def loglikelihood(self, requests: list[ScoreRequest]) -> list[list[Score]]:
+            return [
+                [Score(logprob=-n, tokens=1, greedy=not n) for n, _ in enumerate(r.continuations)]
+                for r in requests
+            ]
+
+    folder = tmp_path / "pick"
+    folder.mkdir()
+    (folder / "pick.yaml").write_text("suite: pick\nscorer: choice\n", encoding="utf-8")
+    (folder / "items.jsonl").write_text(
+        '{"id": "1", "input": "수도는?", "choices": ["서울", "부산"], "target": 0}', encoding="utf-8"
+    )
+    suite, chat, local = load_suite(folder), contestant(store, "chat", "d1"), contestant(store, "local", "d2")
+    engines = {"chat": Echo(), "local": Scoring()}
+
+    async def opened(contestant: Contestant) -> Any:
+        return engines[contestant.spec.name]
+
+    async def closed(contestant: Contestant, engine: Any) -> None:
+        return None
+
+    both = asyncio.run(run_suites(store, Engines(opened, closed), [chat, local], [suite]))
+    assert "`choice_letter` instead of `choice`" in both.failed["chat@1"]
+    assert [row["model"] for row in suite_results(store, both.run.id).to_pylist() if row["is_score"]] == [
+        "local@1"
+    ]
+    with pytest.raises(NeedsLoglikelihood):
+        asyncio.run(run_suites(store, Engines(opened, closed), [chat], [suite]))
+
+
 def test_several_samples_of_an_item_are_one_item(store: Store, echo_suite: Suite) -> None:
     outcome = run(store, Echo(), echo_suite, samples=3, limit=4)
     row = score(store, outcome)
@@ -306,79 +265,3 @@ def test_options_that_would_be_passed_over_are_refused(
     work = bench(store, Engines(never, never), [contestant(store)], Chosen([echo_suite], tasks), options)
     with pytest.raises(SuiteError, match=told):
         asyncio.run(work)
-
-
-def polite_suite(folder: Path) -> Suite:
-    """A suite of three greetings in Korean that a judge grades."""
-    folder.mkdir()
-    (folder / "polite.yaml").write_text(
-        "suite: polite\nscorer: rubric\nprompt: '공손하게: {{ greeting }}'\n", encoding="utf-8"
-    )
-    rows = [f'{{"id": "{n}", "language": "ko", "greeting": "인사 {n}"}}' for n in range(3)]
-    (folder / "items.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    return load_suite(folder)
-
-
-def test_grades_of_different_judges_are_not_compared(store: Store, tmp_path: Path) -> None:
-    suite, seen = polite_suite(tmp_path / "polite"), []
-
-    def kind(item: dict[str, Any], answer: str) -> tuple[float | None, dict[str, Any]]:
-        seen.append(item[ASKED])
-        return 1.0, {}
-
-    a, b = contestant(store, "a", "d1"), contestant(store, "b", "d2")
-    run(store, Echo(), suite, a, grader=kind, judge="kind@1")
-    assert sorted(seen) == [f"공손하게: 인사 {n}" for n in range(3)]
-    run(store, Echo(), suite, b, grader=kind, judge="strict@1")
-    sides = [Side(each.version.label, each.version.version_key) for each in (a, b)]
-    with pytest.raises(SuiteError, match="no items in common"):
-        compare(store, *sides)
-    run(store, Echo(), suite, b, grader=kind, judge="kind@1")
-    assert compare(store, *sides).suites[0].difference.items == 3
-
-
-def test_what_a_judge_has_said_is_not_asked_for_again(store: Store) -> None:
-    class Judge(Echo):
-        async def generate(self, requests: Any) -> list[Generation]:
-            self.asked.extend(requests)
-            text = "[[11]]" if len(self.asked) == 1 else "[[7]]"
-            return [Generation(text=text, finish_reason="stop", duration=0.1, rendered_by="engine")]
-
-    async def graded(options: RunOptions) -> tuple[float | None, dict[str, Any]]:
-        loop = asyncio.get_running_loop()
-        grade = judge_grade(store, contestant(store, "j", "judge"), engine, loop, options)
-        item = {"language": "ko", ASKED: "{answer}를 쓰세요", "rubric": "짧은가"}
-        return await asyncio.to_thread(grade, item, "{task}")
-
-    engine = Judge()
-    value, said = asyncio.run(graded(RunOptions()))
-    # Out of the scale is no grade: asked once more, tighter.
-    assert (value, said["replies"]) == (pytest.approx(6 / 9), ["[[11]]", "[[7]]"])
-    assert "[과제]\n{answer}를 쓰세요" in engine.asked[0].conversation.messages[0].content
-    assert asyncio.run(graded(RunOptions())) == (value, said)
-    assert len(engine.asked) == 2
-    asyncio.run(graded(RunOptions(fresh=True)))
-    assert len(engine.asked) == 3
-
-
-def test_a_judge_that_cannot_be_asked_is_no_grade_and_is_asked_again(store: Store, tmp_path: Path) -> None:
-    suite, engine, down = polite_suite(tmp_path / "polite"), Echo(), {"1"}
-
-    def judge(item: dict[str, Any], answer: str) -> tuple[float | None, dict[str, Any]]:
-        if answer in down:
-            raise EngineUnavailable("the judge is away")
-        return (None, {"unparsed": True}) if answer == "2" else (1.0, {"grade": 10.0})
-
-    first = run(store, engine, suite, grader=judge)
-    assert (first.complete, first.progress.errors, first.run.id) == (False, 1, find_run(store, "last").id)
-    samples = {row["item"]: row for row in suite_samples(store, first.run.id).to_pylist()}
-    assert samples["1"]["error_kind"] == "judge_unavailable"
-    assert samples["1"]["score"] is None
-    # Unparsed is said to be so, and is not asked about again.
-    assert (samples["2"]["error_kind"], json.loads(samples["2"]["metrics"])["unparsed"]) == (None, 1.0)
-    down.clear()
-    again = run(store, engine, suite, grader=judge)
-    assert (again.complete, again.run.id) == (True, first.run.id)
-    assert len(engine.asked) == 3  # the model had answered already
-    row = score(store, again)
-    assert (row["value"], row["items"], row["errors"]) == (1.0, 2, 0)
