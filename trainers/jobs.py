@@ -96,6 +96,11 @@ def advance(store: Store) -> list[StoredJob]:
     return now
 
 
+KEEPS_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+"""Environment in which glibc keeps freed memory for the next step. Left to itself it gives most of it back, and getting
+it anew, page by page, takes a tenth of a CPU training's time. Elsewhere these say nothing."""
+
+
 def start(data_dir: Path, job: StoredJob) -> subprocess.Popen[bytes]:
     """Start the process of a queued job, apart from this one; it claims the job itself, so two at once do no harm."""
     folder = job_folder(data_dir, job.id)
@@ -124,6 +129,7 @@ def start(data_dir: Path, job: StoredJob) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env={
+                **KEEPS_MEMORY,
                 **_threads(processes),
                 **os.environ,
                 "TOKENIZERS_PARALLELISM": "false",

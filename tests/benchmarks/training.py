@@ -7,8 +7,10 @@ is the overhead. Speed is tokens per second of CPU time (all threads): both trai
 what else the machine does falls on both; `overhead` is the median over the turns, with the lowest and the highest,
 `told` the share of a step that our callbacks take, `more ms` what our step takes more, by the same clock. Memory is
 what is resident above the process after its imports, at its peak, each in a process of its own. Another process owns
-the store, as `arena train run` and the web app do. `of product` is the arithmetic of a step, by CPU second, as a share
-of what a plain matrix product reaches (`trainers._devices.CPU_UTILISATION`).
+the store, as `arena train run` and the web app do; both train in the environment of our jobs, in which memory is kept
+(set MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_MAX_ to compare: it makes the plain script quicker as well). `of product`
+is the arithmetic of a step, by CPU second, as a share of what a plain matrix product reaches
+(`trainers._devices.CPU_UTILISATION`).
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ import numpy as np
 from results.ids import new_id
 from trainers._needs import DataSize, flops_per_token
 from trainers._shapes import read_shapes
+from trainers.jobs import KEEPS_MEMORY
 from trainers.memory import estimate_training
 
 TURNS = 5
@@ -86,9 +89,9 @@ def measure(
     "baseline", "estimated"}; or "both": see `speeds`."""
     with tempfile.TemporaryDirectory() as folder:
         plan = prepare(Path(folder), model, method, rows, length, steps)
-        done = subprocess.run(
-            [sys.executable, __file__, "--child", how, str(plan)], capture_output=True, text=True, check=False
-        )
+        environment = KEEPS_MEMORY | dict(os.environ)
+        command = [sys.executable, __file__, "--child", how, str(plan)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(done.stderr[-3_000:])
         figures: dict[str, Any] = json.loads(done.stdout.strip().split("\n")[-1])
