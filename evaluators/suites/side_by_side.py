@@ -15,6 +15,12 @@ Show = Literal["all", "differ", "a_better", "b_better", "neither", "no_answer"]
 SHOWS: tuple[Show, ...] = ("all", "differ", "a_better", "b_better", "neither", "no_answer")
 
 
+_EXPECTED = (
+    "target", "targets", "answers", "must_mention", "constraints", "expected", "pattern", "schema", "tests", "rubric",
+)  # fmt: skip
+"""The fields that scorers hold answers against, the first one that an item has."""
+
+
 @dataclass(frozen=True)
 class SidesAnswer:
     """One model's answer to an item. `score` is None where there is none; `choices` are what a model was scored on,
@@ -80,8 +86,8 @@ def filtered(pairs: Sequence[SamplePair], show: Show) -> list[SamplePair]:
 
 
 def asked(suite: Suite, pair: SamplePair) -> tuple[list[tuple[str, str]], Any]:
-    """What the item asks (role and text of each message) and what it expects (None where that is not one field).
-    Empty where the suite has no such item any more, or another one of its name."""
+    """What the item asks (role and text of each message) and what a right answer is held against (None where the item
+    has no field for that). Empty where the suite has no such item any more, or another one of its name."""
     item = next(
         (each for each in suite.items if each.id == pair.item and each.digest == pair.item_hash), None
     )
@@ -90,8 +96,14 @@ def asked(suite: Suite, pair: SamplePair) -> tuple[list[tuple[str, str]], Any]:
     conversation = suite.request(item).ask.conversation
     said = () if conversation is None else conversation.messages
     messages = [(str(each.role), each.content) for each in said]
-    values = item.values
-    return messages, next((values[name] for name in ("target", "targets", "answers") if name in values), None)
+    return messages, _expected(item.values)
+
+
+def _expected(values: dict[str, Any]) -> Any:
+    found = next((values[name] for name in _EXPECTED if name in values), None)
+    if isinstance(found, int) and "choices" in values:
+        return values["choices"][found]
+    return found
 
 
 def _is_shown(pair: SamplePair, show: Show) -> bool:

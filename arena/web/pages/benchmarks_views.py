@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from arena.web._i18n import text
 from arena.web._templates import render
 from arena.web._work import Work
 from evaluators.suites.breakdowns import by_difficulty, by_metric
@@ -79,7 +80,7 @@ def samples_html(
     shown = []
     for pair in pairs[begin : begin + PAGE_SIZE]:
         messages, expected = asked(suite, pair) if suite is not None else ([], None)
-        shown.append(Shown(pair, messages, _text(expected)))
+        shown.append(Shown(pair, messages, _expected(locale, expected)))
     return render(
         "benchmarks_samples.html", locale, shown=shown, sides=sides, known=known, total=len(pairs), begin=begin,
         end=min(begin + PAGE_SIZE, len(pairs)), json=_json,
@@ -129,10 +130,15 @@ def _in(locale: str, words: Any) -> str:
     return str(words or "")
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _expected(locale: str, value: Any) -> str:
+    """What a right answer is, in one line; lists of texts as people write them."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if value == []:
+        return text(locale, "benchmarks.expected.none")
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        return " / ".join(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _json(value: Any) -> str:
