@@ -19,6 +19,7 @@ from evaluators.suites.definition import MOST_LETTERS, NAMES, Definition, Suite,
 from evaluators.suites.errors import SuiteError
 from evaluators.suites.items import BadItem, Item, check_items, explained, write_items
 from evaluators.suites.scorers import scorer_named
+from evaluators.suites.scorers.text import has_hangul
 
 # What people call the columns, in the order in which a name is looked for.
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -55,6 +56,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 LISTS = ("targets", "answers", "choices", "references", "tags", "labels")
 """Fields that hold several texts: in a cell they are JSON, or divided by `|`."""
+TELLING = 60
+"""Characters from which on a text's language can be told by itself."""
 
 
 def add_suite(
@@ -88,6 +91,7 @@ def add_suite(
     shaped = [(place, _shaped(row, fields, number)) for number, (place, row) in enumerate(rows, start=1)]
     chosen = scorer_named(scorer or _guess(shaped[0][1]))
     first = _first_number(file, shaped)
+    _say_languages([row for _, row in shaped])
     for place, row in shaped:
         if "input" not in row and "messages" not in row and prompt is None:
             raise SuiteError(
@@ -113,14 +117,34 @@ def _told(field: str, column: str) -> str:
 
 def _fit(place: str, row: dict[str, Any], scorer: str, first: int) -> None:
     """Put what people write into a row's fields into the form that its scorer reads."""
-    if "input" in row:
-        row.setdefault("language", language_of(str(row["input"])))
     if "choices" in row and isinstance(row.get("target"), str):
         row["target"] = _choice(place, row["target"], row["choices"], first)
     if scorer in ("contains", "grounded_answer", "consistency") and "answers" not in row and "target" in row:
         row["answers"] = _listed(row.pop("target"))
     if scorer == "json_fields" and isinstance(row.get("target"), str):
         row["target"] = _json_target(place, row["target"])
+
+
+def _say_languages(rows: Sequence[dict[str, Any]]) -> None:
+    """Give rows without a language theirs. Short texts are told by their letters where they are Korean, else by all of
+    them together: one alone ("Question 1?") says too little."""
+    unsaid = [row for row in rows if "input" in row and "language" not in row]
+    usual = language_of(
+        "\n".join(text for row in unsaid if not _is_korean(text := str(row["input"])))[:20_000]
+    )
+    for row in unsaid:
+        text = str(row["input"])
+        if _is_korean(text):
+            row["language"] = "ko"
+        elif len(text) >= TELLING:
+            row["language"] = language_of(text)
+        else:
+            row["language"] = usual if any(letter.isalpha() for letter in text) else ""
+
+
+def _is_korean(text: str) -> bool:
+    letters = [letter for letter in unicodedata.normalize("NFC", text) if letter.isalpha()]
+    return sum(has_hangul(letter) for letter in letters) > len(letters) / 2
 
 
 def _fields(file: Path, known: list[str], columns: Mapping[str, str]) -> dict[str, str]:

@@ -231,16 +231,22 @@ def _lay_out_form() -> tuple[dict[str, Any], gr.Button]:
             minimum=0, elem_id="limit", min_width=150,
         )  # fmt: skip
         found["samples"] = gr.Number(
-            1, label=i18n("benchmarks.samples"), precision=0, minimum=1, maximum=1000, elem_id="samples",
-            min_width=150,
+            1, label=i18n("benchmarks.samples"), info=i18n("benchmarks.samples.info"), precision=0, minimum=1,
+            maximum=1000, elem_id="samples", min_width=150,
         )  # fmt: skip
         found["seed"] = gr.Number(
-            0, label=i18n("benchmarks.seed"), precision=0, elem_id="seed", min_width=120
+            0,
+            label=i18n("benchmarks.seed"),
+            info=i18n("benchmarks.seed.info"),
+            precision=0,
+            elem_id="seed",
+            min_width=120,
         )
         found["language"] = gr.Dropdown(
             [ANY],
             value=ANY,
             label=i18n("benchmarks.language"),
+            info=i18n("benchmarks.language.info"),
             elem_id="language",
             min_width=140,
             filterable=False,

@@ -86,13 +86,28 @@ def lay_out_comparison(context: PageContext) -> Choices:
     """Lay the comparison out and connect its events."""
     gr.Markdown(i18n("benchmarks.compare.intro"))
     with gr.Row():
-        first = gr.Dropdown([], label=i18n("benchmarks.first"), elem_id="first", min_width=240)
-        second = gr.Dropdown([], label=i18n("benchmarks.second"), elem_id="second", min_width=240)
+        first = gr.Dropdown(
+            [],
+            label=i18n("benchmarks.first"),
+            info=i18n("benchmarks.first.info"),
+            elem_id="first",
+            min_width=240,
+        )
+        second = gr.Dropdown(
+            [],
+            label=i18n("benchmarks.second"),
+            info=i18n("benchmarks.second.info"),
+            elem_id="second",
+            min_width=240,
+        )
     compared = gr.HTML(elem_id="comparison")
     with gr.Column(visible=False, elem_id="samples-box") as box:
         gr.Markdown(f"## {i18n('benchmarks.samples.title')}")
         with gr.Row():
-            suite = gr.Dropdown([], label=i18n("benchmarks.suite"), elem_id="samples-suite", min_width=200)
+            suite = gr.Dropdown(
+                [], label=i18n("benchmarks.suite"), info=i18n("benchmarks.suite.info"), elem_id="samples-suite",
+                min_width=200,
+            )  # fmt: skip
             show = gr.Dropdown(
                 list(SHOWS), value="all", label=i18n("benchmarks.show"), elem_id="samples-show", min_width=200,
                 filterable=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from arena.web._i18n import text
@@ -50,13 +51,14 @@ def results_html(locale: str, summary: dict[str, Any] | None) -> str:
     """A run's results with their standard errors; `summary` is `run_summary`'s."""
     if summary is None:
         return render("benchmarks_none.html", locale)
-    rows = by_metric(summary["results"])
     languages = sorted({row["language"] for row in summary["results"] if row["language"]})
     divided = summary.get("difficulties", [])
     return render(
-        "benchmarks_results.html", locale, run=summary, rows=rows, languages=languages, estimate=_estimate,
+        "benchmarks_results.html", locale, run=summary, languages=languages, estimate=_estimate,
+        rows=_grouped(by_metric(summary["results"])),
         levels=[level for level in DIFFICULTIES if any(row["difficulty"] == level for row in divided)],
-        difficulties=by_difficulty(divided),
+        difficulties=_grouped(by_difficulty(divided)),
+        confusions=_grouped(summary.get("confusions", ())),
         missing=[row for row in summary["results"] if row["is_score"] and not row["language"] and row["errors"]],
     )  # fmt: skip
 
@@ -93,7 +95,7 @@ def suites_html(locale: str, suites: Sequence[Suite], broken: dict[str, str]) ->
         {
             "suite": suite,
             "title": _in(locale, suite.definition.title) or suite.name,
-            "description": _in(locale, suite.definition.description),
+            "description": _in(locale, suite.definition.description).replace("`", ""),
             "languages": {
                 language: sum(item.language == language for item in suite.items)
                 for language in suite.languages
@@ -102,6 +104,11 @@ def suites_html(locale: str, suites: Sequence[Suite], broken: dict[str, str]) ->
         for suite in suites
     ]
     return render("benchmarks_suites.html", locale, rows=rows, broken=broken)
+
+
+def _grouped(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
+    """Rows that follow each other of one suite and model, together."""
+    return [(*key, list(part)) for key, part in groupby(rows, lambda row: (row["suite"], row["model"]))]
 
 
 def _estimate(row: Row | None) -> str:

@@ -37,9 +37,11 @@ def list_html(store: Store, versions: Sequence[StoredDataset], chosen: str | Non
     overlaps = {
         version.label: _overlap(store, checks.get(version.digest, []), locale) for version in versions
     }
+    languages = {version.label: ", ".join(_languages(version.statistics, locale)) for version in versions}
     return render(
-        "datasets_list.html", locale, versions=list(reversed(versions)), chosen=chosen, overlaps=overlaps
-    )
+        "datasets_list.html", locale, versions=list(reversed(versions)), chosen=chosen, overlaps=overlaps,
+        languages=languages,
+    )  # fmt: skip
 
 
 def detail_html(
@@ -138,7 +140,7 @@ def _facts(dataset: StoredDataset, found: Measured, locale: str) -> list[tuple[s
         named("left_out", _counts(origin.get("left_out", {}))),
         named("characters", _spread(figures.get("characters"), locale)),
         named("turns", _spread(figures.get("turns"), locale)),
-        named("languages", _counts(figures.get("languages", {}))),
+        named("languages", _counts(_languages(figures, locale))),
         named("labels", _counts(figures.get("labels", {}))),
         named("duplicates", f"{figures.get('duplicates', 0):,}"),
         named("diversity", f"{figures.get('distinct_words', 0):.0%}"),
@@ -210,6 +212,12 @@ def _spread(spread: Any, locale: str) -> str:
     return text(
         locale, "datasets.spread", **{key: f"{values[key]:,.0f}" for key in ("mean", "p50", "p95", "largest")}
     )
+
+
+def _languages(figures: Mapping[str, Any], locale: str) -> dict[str, int]:
+    """Rows by language; those too short to tell stand under a word of the reader's."""
+    found: Mapping[str, int] = figures.get("languages") or {}
+    return {text(locale, "datasets.unclear") if name == "?" else name: count for name, count in found.items()}
 
 
 def _counts(counts: Mapping[str, int]) -> str:

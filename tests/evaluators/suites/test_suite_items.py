@@ -233,6 +233,21 @@ def test_numbers_of_choices_are_counted_as_the_file_does(
     assert tuple(item.values["target"] for item in made.items) == right
 
 
+def test_short_texts_are_in_the_language_of_the_file(tmp_path: Path) -> None:
+    texts = [
+        "Question 1?",
+        "2 + 2 =",
+        "수도는 어디인가요 (capital)?",
+        "Where is the office of the company?",
+        "12",
+        "What colour?",
+    ]
+    lines = ["input,target", *(f'"{text}",x' for text in texts)]
+    (tmp_path / "a.csv").write_text("\n".join(lines), encoding="utf-8")
+    made = add_suite(tmp_path / "a.csv", tmp_path / "data")
+    assert [item.language for item in made.items] == ["en", "", "ko", "en", "", "en"]
+
+
 def test_a_schema_that_is_none_is_told_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"input": "x", "schema": {"type": "objct"}}\n', encoding="utf-8")
     with pytest.raises(SuiteError, match="item 0001: scorer json_schema: the schema is not valid: 'objct'"):
