@@ -9,9 +9,11 @@ _MEASURES = ("loss", "mean_token_accuracy", "accuracy", "f1", "rewards/accuracie
 
 
 def time_in_words(seconds: float | None) -> str:
-    """`42 s`, `7 min` or `2.5 h`; nothing for None."""
+    """`under 1 s`, `42 s`, `7 min` or `2.5 h`; nothing for None."""
     if seconds is None:
         return ""
+    if seconds < 1:
+        return "under 1 s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3_600:.1f} h"

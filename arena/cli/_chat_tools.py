@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -42,7 +42,7 @@ def with_tools(contestant: Contestant, data: Path, tools: list[Tool]) -> Reply:
         resolution, tokenizer = format_and_tokenizer(contestant.spec, data)
     except (PromptFormatError, EngineError) as error:
         raise BadInput(f"--tools: {error}") from None
-    strange = [each.token for each in tools if _pieces(tokenizer, each.token) != 1]
+    strange = [each.token for each in tools if tokenizer.id_of(each.token) is None]
     if strange:
         console.print(
             f"[yellow]{contestant.version.label} has no token {', '.join(strange)}: it was not trained to call.[/]",
@@ -75,8 +75,3 @@ def with_tools(contestant: Contestant, data: Path, tools: list[Tool]) -> Reply:
             )
 
     return reply
-
-
-def _pieces(tokenizer: Any, text: str) -> int:
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    return len(getattr(ids, "ids", ids))

@@ -124,7 +124,7 @@ def list_(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
     table.columns[0].min_width = min(20, max(cell_len(version.label) for version in versions))
     table.columns[1].no_wrap = True
     for version in versions:
-        languages = ", ".join(list(version.statistics.get("languages", {}))[:4])
+        languages = ", ".join([_language(name) for name in version.statistics.get("languages", {})][:4])
         origin = version.origin.get("file") or version.origin.get("built_from") or ""
         table.add_row(
             version.label, version.kind, f"{version.row_count:,}", f"{version.held_out_count:,}", languages,
@@ -331,7 +331,7 @@ def _tell_dataset(found: StoredDataset, tokens: dict[str, Any] | None, more: dic
         if facts.get("duplicates")
         else "none",
         "characters a row": _spread(facts.get("characters")),
-        "languages": ", ".join(f"{name} {count:,}" for name, count in facts.get("languages", {}).items()),
+        "languages": ", ".join(f"{_language(name)} {n:,}" for name, n in facts.get("languages", {}).items()),
         "labels": ", ".join(f"{name} {count:,}" for name, count in facts.get("labels", {}).items()),
         "different words": f"{facts.get('distinct_words', 0):.0%} of the first 100,000",
         **more,
@@ -355,6 +355,10 @@ def _origin(found: StoredDataset) -> str:
         return f"votes on {told['battles']:,} battles"
     shape = f" (as {told['shape']})" if told.get("shape") else ""
     return ", ".join(filter(None, (f"{told.get('file', '')}{shape}", told.get("source"))))
+
+
+def _language(name: str) -> str:
+    return "unclear" if name == "?" else name
 
 
 def _spread(spread: dict[str, float] | None) -> str:

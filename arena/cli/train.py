@@ -74,13 +74,16 @@ def list_(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
     if not found:
         console.print("There is no training yet: `arena train run RECIPE`.")
         return
-    table = Table("name", "id", "state", "step", "loss", "held out", "model", "why", box=None)
+    table = Table("training", "id", "state", "step", "loss", "held out", "why", box=None)
+    table.columns[0].overflow = "fold"  # what tells the variants of a sweep apart must not be cut
     for each in found:
         p, r = each.progress, each.result
         held_out = (r.get("held_out_after") or {}).get("loss", p.get("eval_loss"))
+        made = f"{r['steps']:,}" if r.get("steps") else ""
         table.add_row(
-            each.name, str(each.id)[:13], each.state, _steps(p), _figure(r.get("train_loss", p.get("loss"))),
-            _figure(held_out), r.get("model", ""), escape((each.error or p.get("reason") or "")[:60]),
+            escape(r.get("model") or each.name), str(each.id)[:13], each.state, _steps(p) or made,
+            _figure(r.get("train_loss", p.get("loss"))), _figure(held_out),
+            escape((each.error or p.get("reason") or "")[:60]),
         )  # fmt: skip
     output.print(table)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from prompt_formats import Conversation, encode_for_training
+from prompt_formats import ChatTokenizer, Conversation, encode_for_training, render
 from prompt_formats.errors import InvalidInput, TemplateFailed
 from prompt_formats.resolve import Resolution
 from trainers.datasets.rows import ChatRow, KtoRow, LabelledRow, PreferenceRow, PromptRow, Row
@@ -47,22 +47,17 @@ def conversations_of(row: Row) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def preview(
-    row: Row, resolution: Resolution, tokenizer: Any, *, now: datetime | None = None
+    row: Row, resolution: Resolution, tokenizer: ChatTokenizer, *, now: datetime | None = None
 ) -> list[RenderedRow]:
     """The row as the model of this format and tokenizer is trained on it.
 
     Raises `InvalidInput` or `TemplateFailed` where the format cannot take the row; the message says why.
     """
     if isinstance(row, PromptRow):
-        raise InvalidInput("a prompt without an answer is rendered when the model in training answers it")
+        return [_asked(row, resolution, tokenizer, now)]
     conversations = conversations_of(row)
     if not conversations:
-        text = row.texts()[0]
-        ids = tokenizer.encode(text, add_special_tokens=True)
-        count = len(getattr(ids, "ids", ids))
-        learned = not isinstance(row, LabelledRow)
-        piece = Piece(text=text, trained=learned)
-        return [RenderedRow(part="", pieces=(piece,), tokens=count, trained_tokens=count if learned else 0)]
+        return [_plain(row, tokenizer)]
     only_last = isinstance(row, PreferenceRow | KtoRow)
     tools = row.tools if isinstance(row, ChatRow) else None
     made = []
@@ -77,6 +72,32 @@ def preview(
     return made
 
 
+def _asked(
+    row: PromptRow, resolution: Resolution, tokenizer: ChatTokenizer, now: datetime | None
+) -> RenderedRow:
+    """A prompt as it stands before the model in training answers it: nothing of it is learned."""
+    prompt = render(
+        Conversation.from_chat(row.prompt), resolution, tokenizer=tokenizer, now=now, system_policy="family",
+        alternation="family",
+    )  # fmt: skip
+    piece = Piece(text=prompt.prompt, trained=False)
+    return RenderedRow(part="", pieces=(piece,), tokens=len(prompt.ids or ()), trained_tokens=0)
+
+
+def _plain(row: Row, tokenizer: ChatTokenizer) -> RenderedRow:
+    """A text as it stands. Plain text is learned, up to the end-of-text that training adds; of a labelled one the
+    label is."""
+    text = row.texts()[0]
+    ids = tokenizer.backend.encode(text, add_special_tokens=True).ids
+    learned = not isinstance(row, LabelledRow)
+    pieces = [Piece(text=text, trained=learned)]
+    count = len(ids)
+    if learned and tokenizer.eos and tuple(ids[-1:]) != (tokenizer.id_of(tokenizer.eos),):
+        pieces.append(Piece(text=tokenizer.eos, trained=True))
+        count += 1
+    return RenderedRow(part="", pieces=tuple(pieces), tokens=count, trained_tokens=count if learned else 0)
+
+
 class TokenStatistics(BaseModel):
     """Tokens a row under one model, and the rows that its format cannot take, by reason."""
 
@@ -87,7 +108,9 @@ class TokenStatistics(BaseModel):
     refused: dict[str, int] = {}
 
 
-def token_statistics(rows: Iterable[Row], resolution: Resolution, tokenizer: Any) -> TokenStatistics:
+def token_statistics(
+    rows: Iterable[Row], resolution: Resolution, tokenizer: ChatTokenizer
+) -> TokenStatistics:
     """Tokens of each row as the model of this format and tokenizer sees it."""
     tokens: list[float] = []
     trained: list[float] = []

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from arena.engines.sources import adapter_folder, model_id
 from arena.engines.sources import resolve as weights_of
 from arena.engines.spec import ModelSpec
-from prompt_formats import Resolution, load_registry, load_tokenizer, resolve
+from prompt_formats import ChatTokenizer, Resolution, load_registry, load_tokenizer, resolve
 from prompt_formats.errors import InvalidInput
 
 
-def format_and_tokenizer(spec: ModelSpec, data_dir: Path) -> tuple[Resolution, Any]:
+def format_and_tokenizer(spec: ModelSpec, data_dir: Path) -> tuple[Resolution, ChatTokenizer]:
     """How a local model's conversations are rendered and encoded.
 
     Raises:

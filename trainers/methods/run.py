@@ -181,6 +181,9 @@ def _log_to(folder: Path) -> None:
     logging.Formatter.converter = time.gmtime
     # Every telling of progress would be a line.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # What these miss on a machine (kernels for GPUs that it has not) they tell at every start.
+    for library in ("torchao", "bitsandbytes"):
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

@@ -66,17 +66,8 @@ def train(
     log.info("%s of %s parameters are trained", f"{count:,}", f"{total:,}")
     tell({"phase": "encoding"})
     encoder = Encoder(plan, tokenizer, data_dir, labels)
-    train_rows = _encoded(plan, data_dir, encoder, "train", contamination)
-    held_out = _encoded(plan, data_dir, encoder, "held_out", contamination)
-    for reason, number in encoder.refused.items():
-        log.warning("%d rows left out: %s", number, reason)
-    if train_rows is None:
-        hint = "; allow_contaminated takes test items all the same" if REASON in encoder.refused else ""
-        raise CannotTrain(
-            f"no row of {plan.dataset.label} can be trained on: {encoder.refused}{hint}", "no_rows"
-        )
-    checkpoint_bytes = count * 12 + (total * 4 if recipe.method == "full" else 0)
-    watcher = Watcher(folder, tell, checkpoint_bytes)
+    train_rows, held_out = _all_rows(plan, data_dir, encoder, contamination)
+    watcher = Watcher(folder, tell, count * 12 + (total * 4 if recipe.method == "full" else 0))
     evaluates = held_out is not None and recipe.objective not in SAMPLED
     trainer = make_trainer(
         Parts(
@@ -109,32 +100,48 @@ def train(
         "parameters": total,
         "trained_parameters": count,
         "rows": len(train_rows),
+        "seconds": seconds,
+        "held_out_before": before,
+        "held_out_after": after,
+        "labels": list(labels),
+        **_told_by(trainer, watcher, encoder, contamination),
+    }
+    return {**result, **_left(plan, trainer, tokenizer, encoder, folder, result)}
+
+
+def _told_by(
+    trainer: Any, watcher: Watcher, encoder: Encoder, contamination: Contamination | None
+) -> dict[str, Any]:
+    """The figures of a result that trainer, watcher and encoder know."""
+    return {
         "rows_left_out": encoder.refused,
         "contamination": contamination.told(encoder.refused.get(REASON, 0)) if contamination else None,
         "steps": trainer.state.global_step,
-        "seconds": seconds,
         "tokens": watcher.tokens(trainer.state),
         "train_loss": _last(trainer, "loss"),
         "first_loss": _first(trainer, "loss"),
-        "held_out_before": before,
-        "held_out_after": after,
         "best_step": trainer.state.best_global_step,
         "warnings": watcher.warnings,
         "prompt_format": encoder.resolution.format.name,
         "prompt_format_from": encoder.resolution.step,
-        "labels": list(labels),
     }
-    if (
-        encoder.resolution.step == "adapter"
-    ):  # merged into the base, whose tokenizer does not have its template
-        tokenizer.chat_template = encoder.resolution.format.template
+
+
+def _left(
+    plan: TrainingPlan, trainer: Any, tokenizer: Any, encoder: Encoder, folder: Path, result: dict[str, Any]
+) -> dict[str, str]:
+    """Write the artifact, and say where it lies and what it is."""
+    template = encoder.resolution.format.template
+    if encoder.resolution.step == "adapter":
+        # Merged into the base, whose tokenizer does not have the adapter's template.
+        tokenizer.chat_template = template
 
     def save(out: Path) -> None:
         _save(plan, trainer, tokenizer, out)
-        (out / TEMPLATE).write_text(encoder.resolution.format.template, encoding="utf-8")
+        (out / TEMPLATE).write_text(template, encoding="utf-8")
 
     artifact: Artifact = write_artifact(plan, folder, result, save)
-    return {**result, "artifact": str(artifact.folder), "artifact_kind": artifact.kind}
+    return {"artifact": str(artifact.folder), "artifact_kind": artifact.kind}
 
 
 def _labels(plan: TrainingPlan, data_dir: Path) -> tuple[str, ...]:
@@ -147,6 +154,22 @@ def _labels(plan: TrainingPlan, data_dir: Path) -> tuple[str, ...]:
             f"{plan.dataset.label} has {len(labels)} class(es) in its training rows; two are needed"
         )
     return labels
+
+
+def _all_rows(
+    plan: TrainingPlan, data_dir: Path, encoder: Encoder, contamination: Contamination | None
+) -> tuple[Dataset, Dataset | None]:
+    """Encoded rows for training, and those held out (None where there are none). Raises `CannotTrain`."""
+    train_rows = _encoded(plan, data_dir, encoder, "train", contamination)
+    held_out = _encoded(plan, data_dir, encoder, "held_out", contamination)
+    for reason, number in encoder.refused.items():
+        log.warning("%d rows left out: %s", number, reason)
+    if train_rows is None:
+        hint = "; allow_contaminated takes test items all the same" if REASON in encoder.refused else ""
+        raise CannotTrain(
+            f"no row of {plan.dataset.label} can be trained on: {encoder.refused}{hint}", "no_rows"
+        )
+    return train_rows, held_out
 
 
 def _encoded(
