@@ -104,7 +104,11 @@ def print_summary(summary: dict[str, Any]) -> None:
             str(by[""]["items"]),
         )
         before = (row["suite"], row["model"])
-    print_table(table)
+    if summary["results"]:
+        print_table(table)
+    else:
+        go_on = "" if summary["state"] == "running" else ": run the same command again to go on"
+        console.print(f"No model is through yet{go_on}.", highlight=False)
     _print_difficulties(summary.get("difficulties", []))
     for row in summary["results"]:
         if row["is_score"] and not row["language"] and row["errors"]:
