@@ -110,13 +110,13 @@ def print_summary(summary: dict[str, Any]) -> None:
         go_on = "" if summary["state"] == "running" else ": run the same command again to go on"
         console.print(f"No model is through yet{go_on}.", highlight=False)
     _print_difficulties(summary.get("difficulties", []))
-    for row in summary["results"]:
-        if row["is_score"] and not row["language"] and row["errors"]:
-            console.print(
-                f"{escape(row['suite'])}, {escape(row['model'])}: {row['errors']} of {row['samples']} samples have no "
-                "answer (those over the context count as not solved, the others are left out)",
-                highlight=False,
-            )
+    for row in summary["missing"]:
+        counted = "counted as not solved" if row["counted"] else "left out"
+        console.print(
+            f"{escape(row['suite'])}, {escape(row['model'])}: {row['samples']} samples without an answer, {counted} "
+            f"({row['kind']}): {escape(_short(row['message'], 300))}",
+            highlight=False,
+        )
     if summary.get("apart"):
         _print_apart(summary["apart"])
     change = summary.get("change")

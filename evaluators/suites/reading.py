@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from arena.engines.base import OverContext
 from evaluators.contamination.apart import scores_apart
 from evaluators.suites.at_work import state_of
 from evaluators.suites.breakdowns import breakdowns
@@ -58,9 +59,9 @@ def find_side(store: Store, word: str) -> Side:
 
 
 def run_summary(store: Store, run: StoredSuiteRun) -> dict[str, Any]:
-    """A run as plain JSON: its plan, state and results, with their `difficulties` and `confusions` (see
-    `breakdowns`); and where models know items of a suite from their training, the score on these `apart` from that on
-    the clean ones."""
+    """A run as plain JSON: its plan, state and results, with their `difficulties` and `confusions` (see `breakdowns`);
+    how many samples are `missing` an answer, and why; and where models know items of a suite from their training, the
+    score on these `apart` from that on the clean ones."""
     results = suite_results(store, run.id).to_pylist()
     return {
         "run": str(run.id),
@@ -71,6 +72,7 @@ def run_summary(store: Store, run: StoredSuiteRun) -> dict[str, Any]:
         "finished": None if run.finished_at is None else run.finished_at.isoformat(),
         "plan": run.plan,
         "results": [{key: value for key, value in row.items() if key != "run_id"} for row in results],
+        "missing": _missing(store, run.id),
         **breakdowns(store, run.id),
         "apart": scores_apart(store, run.id),
     }
@@ -157,6 +159,19 @@ def suite_detail(store: Store, run: StoredSuiteRun, suite: str) -> dict[str, Any
             }
         )  # fmt: skip
     return detail
+
+
+def _missing(store: Store, run_id: UUID) -> list[dict[str, Any]]:
+    """How many samples have no answer, by suite, model and kind of error, with the message of one of them. `counted`
+    ones do not fit the model's context and count as not solved; the others are left out of scores."""
+    rows: list[dict[str, Any]] = store.query(
+        "SELECT s.suite, m.name || '@' || v.number AS model, s.error_kind AS kind, count(*) AS samples, "
+        "min(s.error) AS message FROM samples s JOIN model_versions v USING (version_key) "
+        "JOIN models m USING (model_key) WHERE s.run_id::VARCHAR = ? AND s.error_kind IS NOT NULL "
+        "GROUP BY ALL ORDER BY ALL",
+        [str(run_id)],
+    ).to_pylist()
+    return [{**row, "counted": row["kind"] == OverContext.kind} for row in rows]
 
 
 def _by_name(store: Store, run_id: UUID) -> dict[str, tuple[str, int]]:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from arena.engines.base import Engine, EngineError
+from arena.engines.base import Engine, EngineError, OverContext
 from arena.roster import Contestant
 from evaluators.suites.answering import Answered, Ask, answered, ask_of, is_final
 from evaluators.suites.at_work import alone
@@ -41,7 +41,6 @@ BATCH = 64
 GRADED_TOGETHER = 8
 """Answers that a judge is asked about at the same time."""
 JUDGED = "rubric"
-_OVER_CONTEXT = "over_context"
 
 
 @dataclass
@@ -208,7 +207,7 @@ async def _run(job: _Job, contestants: list[Contestant], suites: list[Suite], ou
         label = progress.model = contestant.version.label
         left = []
         for work in works[label]:
-            if work.sample in done and done[work.sample] in (None, _OVER_CONTEXT):
+            if work.sample in done and done[work.sample] in (None, OverContext.kind):
                 progress.done += 1
                 progress.reused += 1
             else:
@@ -315,7 +314,7 @@ class _Recorder:
         for (work, result), sample in zip(waiting, samples, strict=True):
             progress.done += 1
             progress.reused += result.error is None and not result.new
-            progress.errors += sample.error_kind not in (None, _OVER_CONTEXT)
+            progress.errors += sample.error_kind not in (None, OverContext.kind)
             progress.suite = work.suite.name
         self._job.on_progress(progress)
 

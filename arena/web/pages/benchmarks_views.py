@@ -59,7 +59,6 @@ def results_html(locale: str, summary: dict[str, Any] | None) -> str:
         levels=[level for level in DIFFICULTIES if any(row["difficulty"] == level for row in divided)],
         difficulties=_grouped(by_difficulty(divided)),
         confusions=_grouped(summary.get("confusions", ())),
-        missing=[row for row in summary["results"] if row["is_score"] and not row["language"] and row["errors"]],
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from evaluators.suites.definition import Suite, load_suite
 from evaluators.suites.errors import NeedsLoglikelihood, SuiteError
 from evaluators.suites.lm_tasks import LmTask
 from evaluators.suites.plan import RunOptions
-from evaluators.suites.reading import change_since, find_run, find_side
+from evaluators.suites.reading import change_since, find_run, find_side, run_summary
 from evaluators.suites.running import Engines, run_suites
 from evaluators.suites.session import Chosen, bench
 from results.store import Store, open_store
@@ -133,6 +133,11 @@ def test_errors_are_no_wrong_answers_and_are_tried_again(store: Store, echo_suit
     # What does not fit the context is not solved; what broke is nobody's answer.
     assert (row["value"], row["items"], row["errors"]) == (pytest.approx(10 / 11), 11, 2)
     assert [each.state for each in suite_runs(store)] == ["failed"]
+    missing = run_summary(store, outcome.run)["missing"]
+    assert [(row["kind"], row["samples"], row["counted"], row["message"]) for row in missing] == [
+        (EngineError.kind, 1, False, "it broke"),
+        ("over_context", 1, True, "too long"),
+    ]
     engine.failing.pop("w2")
     before = len(engine.asked)
     again = run(store, engine, echo_suite)
