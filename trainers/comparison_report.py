@@ -48,22 +48,32 @@ def comparison_figures(rows: Sequence[Row]) -> list[Figure]:
     """Bars of held-out loss, time, memory and trained parameters, and for each suite what was forgotten."""
     done = [row for row in rows if row.state == "done"]
 
-    def figure(title: str, value: Callable[[Row], float | None], text: str) -> Figure:
+    def figure(title: str, value: Callable[[Row], float | None], words: Callable[[float], str]) -> Figure:
         values = [(row.label, value(row)) for row in done]
-        bars = [Bar(name, found, "" if found is None else text.format(found)) for name, found in values]
+        bars = [Bar(name, found, "" if found is None else words(found)) for name, found in values]
         return bar_plot(bars, title=title)
 
     made = [
         figure(
-            "Held-out loss after training (lower is better)", lambda row: row.quality.get("loss"), "{:.4f}"
+            "Held-out loss after training (lower is better)",
+            lambda row: row.quality.get("loss"),
+            "{:.4f}".format,
         ),
         figure(
-            "Time in minutes", lambda row: None if row.seconds is None else row.seconds / 60, "{:.1f} min"
+            "Time in minutes",
+            lambda row: None if row.seconds is None else row.seconds / 60,
+            lambda minutes: time_in_words(minutes * 60),
         ),
         figure(
-            "Peak memory in GiB", lambda row: None if row.memory is None else row.memory / 2**30, "{:.2f} GiB"
+            "Peak memory in GiB",
+            lambda row: None if row.memory is None else row.memory / 2**30,
+            "{:.2f} GiB".format,
         ),
-        figure("Trained parameters in millions", lambda row: (row.trained_parameters or 0) / 1e6, "{:.3f} M"),
+        figure(
+            "Trained parameters in millions",
+            lambda row: (row.trained_parameters or 0) / 1e6,
+            "{:.3f} M".format,
+        ),
     ]
     for suite in dict.fromkeys(each.suite for row in done for each in row.forgetting):
         bars = []

@@ -52,7 +52,7 @@ async def answer_with_tools(
     """Go on from a raw prompt (`request.text`), running a tool at each of its tokens.
 
     The model is stopped at a tool's token; the arguments are what it writes after the tool's demonstrations and the
-    text so far, up to `)`. A token beyond `most_calls` ends the answer before it.
+    text so far, up to `)` or to another call, which arguments cannot hold. A token beyond `most_calls` ends the answer before it.
 
     Raises:
         ToolFailed: a tool could not make sense of its arguments.
@@ -71,9 +71,8 @@ async def answer_with_tools(
         if tool is None or len(calls) >= most_calls:
             return ToolAnswer(text=text, calls=tuple(calls))
         asked = f"{tool.demonstrations}{request.text}{text}{tool.token}("
-        (told,) = await engine.generate(
-            [request.model_copy(update={"text": asked, "stop": (*request.stop, ")")})]
-        )
+        ends = (*request.stop, ")", *(each.token for each in tools))
+        (told,) = await engine.generate([request.model_copy(update={"text": asked, "stop": ends})])
         arguments = told.text.partition(")")[0].strip()
         try:
             result = tool.run(arguments)

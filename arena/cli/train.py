@@ -302,7 +302,7 @@ def _steps(progress: dict[str, Any]) -> str:
 
 
 def _figure(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, int | float) else ""
+    return f"{value:z.3f}" if isinstance(value, int | float) else ""
 
 
 for command in (estimate, compare, sweep, export, merge, quantise):

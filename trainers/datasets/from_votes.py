@@ -94,7 +94,10 @@ def dataset_from_votes(
         keep = _Keep(where, left_out, barred, contaminated, frozenset(never))
         rows = list(keep.rows(path, kind)) if summary.rows else []
     if not rows:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "no votes yet"
+        reasons = (
+            ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
+            or "no verdicts of this kind yet"
+        )
         raise NothingToBuild(
             f"no battle gives a row of kind {kind} under these filters ({summary.battles} battles; {reasons})"
         )

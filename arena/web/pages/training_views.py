@@ -186,7 +186,7 @@ def _steps(job: StoredJob) -> str:
 
 
 def _figure(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, int | float) else "–"
+    return f"{value:z.4f}" if isinstance(value, int | float) else "–"
 
 
 def _bytes(size: int) -> str:
