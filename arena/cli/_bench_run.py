@@ -51,7 +51,7 @@ def run_wanted(
         chosen = choose(wanted.suites, data, wanted.datasets)
         for word, pin in wanted.suite_pins.items():
             alone = choose([word], data, wanted.datasets)
-            (found,) = [*alone.suites, *alone.tasks]
+            found = (alone.suites or alone.tasks)[0]
             _hold(word, pin, found.digest, found.name)
         check(chosen, wanted.options, judged=wanted.options.judge is not None)
     with open_store(data) as store:
