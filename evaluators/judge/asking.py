@@ -101,6 +101,8 @@ async def ask(
     waiting, known = await asyncio.to_thread(open_questions, store, questions)
     work = _Asking(store, judge, engine, budget, len(questions), progress)
     work.done = len(questions) - len(waiting)
+    if progress:
+        progress(work.done, len(questions))
     groups: dict[str, list[Question]] = {}
     for question in waiting:
         groups.setdefault(question.cache_key, []).append(question)
@@ -194,6 +196,7 @@ class _Asking:
                 seed=0,
                 timeout=options.timeout,
                 logprobs=logprobs,
+                prefill=begun or None,
             )
 
         with_logprobs = self._logprobs

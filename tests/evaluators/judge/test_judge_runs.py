@@ -16,6 +16,7 @@ from evaluators.judge import (
     Selection,
     decide,
     jury_battles,
+    own_prompts,
     parse_selection,
     plan_run,
     run_judge,
@@ -152,6 +153,13 @@ def test_probabilities_are_asked_for_only_where_they_are_given(judging: Arena) -
     report = judging.run(judging.judge("no-logprobs", probe=0.0))
     assert report.statuses == {"verdict": 2}
     assert summarise_judge(judging.store).with_probabilities == 0
+
+
+def test_a_chat_endpoint_cannot_be_forced_and_is_told_what_can(judging: Arena) -> None:
+    judging.battles(1)
+    report = judging.run(judging.judge("fair", prompts=own_prompts(forced=True), probe=0.0))
+    assert report.statuses == {"failed": 1}
+    assert 'endpoint = "completions"' in report.asked.errors["rejected"]
 
 
 def test_single_grades_win_and_equal_questions_are_asked_once(judging: Arena) -> None:
