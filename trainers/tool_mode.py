@@ -52,7 +52,8 @@ async def answer_with_tools(
     """Go on from a raw prompt (`request.text`), running a tool at each of its tokens.
 
     The model is stopped at a tool's token; the arguments are what it writes after the tool's demonstrations and the
-    text so far, up to `)` or to another call, which arguments cannot hold. A token beyond `most_calls` ends the answer before it.
+    text so far, up to `)` or to another call, which arguments cannot hold. A token beyond `most_calls` ends the answer
+    before it.
 
     Raises:
         ToolFailed: a tool could not make sense of its arguments.
