@@ -56,7 +56,7 @@ def requests(address: str, model: str) -> int:
 
 
 def test_a_run_of_a_suite(tmp_path: Path, judge_server: str) -> None:
-    items, model = 400, "worth:2"  # it answers at once, and every answer is committed by itself
+    items, model = 200, "worth:2"  # it answers at once, and every answer is committed by itself
     file = tmp_path / "cases.jsonl"
     rows = [json.dumps({"input": f"question {n}", "target": "x"}) for n in range(items)]
     file.write_text("\n".join(rows), encoding="utf-8")
