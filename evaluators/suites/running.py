@@ -182,8 +182,6 @@ async def run_suites(
             await _run(job, contestants, suites, outcome)
             state = "done" if outcome.complete else "failed"
             note = "; ".join(f"{label}: {reason}" for label, reason in outcome.failed.items())
-            if not note and outcome.progress.errors:
-                note = f"{outcome.progress.errors} samples without an answer"
         except asyncio.CancelledError:
             state, note = "stopped", "stopped by the user"
             raise
