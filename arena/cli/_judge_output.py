@@ -108,6 +108,12 @@ def tell_report(report: JudgeReport) -> None:
     )
     for kind, message in asked.errors.items():
         console.print(f"  [red]{kind}[/]: {escape(message)}", highlight=False)
+    if report.kin:
+        console.print(
+            f"  {report.kin:,} of these battles have a model of the judge's own family: `arena judge show` says "
+            "whether it prefers its kind.",
+            highlight=False,
+        )
     console.print(f"  {usability(report.standing)}", highlight=False)
     if report.standing.usable is False:
         console.print("  Its judgments stay outside the ratings.", highlight=False)
@@ -198,6 +204,8 @@ def _biases(told: JudgeSummary) -> Iterator[tuple[str, str]]:
     if (kin := told.kinship) is not None:
         yield "own family", f"score {share(kin.judge)} on {kin.battles} battles with one of its models"
         yield "against people", f"{share(kin.difference)} on {kin.with_people} battles that people judged too"
+    elif told.judge.mode != "jury":
+        yield "own family", "no battle with one of its models and one that is none"
 
 
 def _spent(told: JudgeSummary) -> Iterator[tuple[str, str]]:

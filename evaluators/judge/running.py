@@ -63,13 +63,15 @@ class JudgePlan:
 @dataclass(frozen=True)
 class JudgeReport:
     """How a run of one judge (or jury) ended. `statuses` counts this run's battles by what came of them; `stopped`
-    says why not all were asked (None: they were). `standing` is the judge's, over all that it ever judged."""
+    says why not all were asked (None: they were). `kin` counts this run's battles with a model of the judge's own
+    family. `standing` is the judge's, over all that it ever judged."""
 
     run_id: UUID
     judge: str
     asked: Asked
     statuses: dict[str, int]
     left_out: dict[str, int]
+    kin: int
     standing: Standing
     tokens: int
     cost: float
@@ -127,6 +129,7 @@ async def run_judge(
         asked=asked,
         statuses=dict(Counter(outcome.status for outcome in found)),
         left_out=plan.left_out,
+        kin=sum(bool(outcome.kin) for outcome in found),
         standing=state,
         tokens=spending.tokens,
         cost=spending.cost,

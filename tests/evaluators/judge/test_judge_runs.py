@@ -250,7 +250,7 @@ def test_kin_is_flagged(judging: Arena) -> None:
 
     prompts = [Prompt(id=str(n), turns=(f"q{n}",), language="en") for n in range(3)]
     asyncio.run(run_battles(judging.store, judging.pool.get, models, prompts))
-    judging.run(judging.judge("fair", "qwen2.5-72b-instruct", probe=0.0))
+    assert judging.run(judging.judge("fair", "qwen2.5-72b-instruct", probe=0.0)).kin == 3
     kin = judging.store.query(
         "SELECT o.kin, m.name FROM judge_outcomes o JOIN battles b ON b.id = o.battle_id "
         "JOIN model_versions v ON v.version_key = CASE o.kin WHEN 'a' THEN b.version_a ELSE b.version_b END "
