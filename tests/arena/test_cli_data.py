@@ -36,7 +36,7 @@ def test_add_list_show_and_remove(arena: Arena, rows: Path, tmp_path: Path) -> N
     )
     shown = arena("data", "show", "대화", "--rows", "1", "--data", data)
     assert "0번 답" in shown.stdout
-    assert arena("data", "remove", "대화@1", "--data", data).stdout.startswith("1 version(s) removed")
+    assert arena("data", "remove", "대화@1", "--data", data).stdout.startswith("1 version of 대화 removed")
     assert "There is no dataset yet" in arena("data", "list", "--data", data).stderr
 
 
