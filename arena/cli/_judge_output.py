@@ -275,6 +275,7 @@ def _agreement_table(judge: str, found: Sequence[JudgeAgreement]) -> Table:
         table.add_row(f"[bold]{escape(each.category or 'all')}[/]", f"[dim]{mine.battles:,} battles[/]")
         rows = (
             ("agreement", mine.agreement, people and people.agreement, share(each.gap)),
+            ("same winner", mine.same_winner, people and people.same_winner, ""),
             ("kappa", mine.kappa, people and people.kappa, ""),
             ("alpha", mine.alpha, people and people.alpha, ""),
         )

@@ -116,8 +116,15 @@ def agreement(
                     f"[red]{escape(each.name)} is unusable ({each.reason})[/]: its numbers say little."
                 )
     if not found:
-        raise BadInput("no battle has been judged by both a judge and people: judge battles that have votes "
-                       "(arena judge run --battles voted), or import both")  # fmt: skip
+        only = "".join(
+            f" of {what} {value}"
+            for what, value in (("category", category), ("language", language))
+            if value is not None
+        )
+        raise BadInput(
+            f"no battle{only} has been judged by both a judge and people: judge battles that have votes "
+            "(arena judge run --battles voted), or import both"
+        )
 
 
 @app.command()
