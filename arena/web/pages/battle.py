@@ -278,10 +278,13 @@ class _BattlePage:
             view = await work(voter, battle)
         except (BattleError, StoreError) as error:
             if isinstance(error, BattleError):
-                gr.Warning(text(locale, f"error.{error.code}", **error.figures))
+                tell, kind = (gr.Info, "done") if error.code == "none_prepared" else (gr.Warning, "warning")
+                tell(
+                    text(locale, f"error.{error.code}", **error.figures), title=text(locale, f"toast.{kind}")
+                )
             else:
                 log.exception("battle %s", battle)
-                gr.Warning(text(locale, "error.store"))
+                gr.Warning(text(locale, "error.store"), title=text(locale, "toast.warning"))
             view = self._battles.view(voter, battle) if voter and battle else None
             yield await self._idle(request) if view is None else self._render(view, locale)
             return
