@@ -59,6 +59,6 @@ def measured_speed(store: Store, plan: TrainingPlan) -> tuple[float, str] | None
     if not speeds:
         return None
     recent = speeds[-5:]
-    return median(
-        speed for speed, _ in recent
-    ), f"measured here in {', '.join(dict.fromkeys(n for _, n in recent))}"
+    names = list(dict.fromkeys(name for _, name in reversed(recent)))
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return median(speed for speed, _ in recent), f"measured here in {', '.join(names[:2])}{more}"

@@ -7,6 +7,7 @@ pass of the longest batch, or the optimiser's step).
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from arena.engines.memory import estimate as inference_estimate
 from results.store import Store
 from results.store.ledger import capacity
 from trainers._devices import Device, catalogue, catalogue_date, this_machine
-from trainers._needs import DataSize, Need, flops_per_token, need_of
+from trainers._needs import SAMPLED, DataSize, Need, flops_per_token, need_of
 from trainers._shapes import ModelShapes, UnknownShapes, read_shapes
 from trainers._sizes import data_size, measured_speed
 from trainers._trained import trained_parameters
@@ -58,6 +59,7 @@ class DeviceFit(BaseModel):
 
     name: str
     here: bool
+    gpu: bool
     memory: int
     needed: int
     fits: bool
@@ -69,7 +71,8 @@ class DeviceFit(BaseModel):
 class TrainingEstimate(BaseModel):
     """`need` is on the device that training takes here, `ram` and `gpu` the totals to be reserved (bytes, all
     processes); `tokens` are those that pass through the model in training; `catalogue_date` is that of the devices
-    elsewhere; `advice` says what to change where nothing here fits."""
+    elsewhere; `measured` tells that the time follows from earlier trainings here; `advice` says what to change where
+    nothing here fits."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -86,6 +89,7 @@ class TrainingEstimate(BaseModel):
     tokens_from: str
     seconds: float | None
     speed_from: str
+    measured: bool
     fits_here: bool
     devices: tuple[DeviceFit, ...]
     catalogue_date: datetime.date
@@ -156,6 +160,7 @@ def estimate_training(
         tokens_from=size.source,
         seconds=fits[0].seconds,
         speed_from=fits[0].speed_from,
+        measured=tokens is not None and tokens_per_second is not None,
         fits_here=fits[0].fits,
         devices=fits,
         catalogue_date=catalogue_date(),
@@ -235,14 +240,22 @@ def _work(recipe: Recipe, size: DataSize) -> tuple[int | None, int | None]:
     """(steps, tokens seen) of the whole training."""
     optimiser = recipe.optimiser
     at_once = optimiser.batch_size * optimiser.gradient_accumulation * recipe.processes
-    rows = None if size.rows is None else size.rows * recipe.data_share * optimiser.epochs
+    rows = None if size.rows is None else size.rows * recipe.data_share
+    sampled = recipe.objective in SAMPLED
+    if rows is not None and sampled:
+        rows *= recipe.reinforcement.answers
     if rows is not None and optimiser.packing and size.mean_tokens:
         rows = rows * size.mean_tokens / optimiser.max_length
-    steps = optimiser.max_steps or (None if rows is None else max(1, round(rows / at_once)))
+    steps = optimiser.max_steps
+    if steps is None and rows is not None:
+        # As transformers counts them: whole batches in an epoch, whole accumulations of these.
+        batches = math.ceil(rows / (optimiser.batch_size * recipe.processes))
+        steps = max(1, math.ceil(math.ceil(batches / optimiser.gradient_accumulation) * optimiser.epochs))
     if steps is None or size.mean_tokens is None:
         return steps, None
     each = optimiser.max_length if optimiser.packing else min(size.mean_tokens, optimiser.max_length)
-    seen = steps * at_once if optimiser.max_steps or rows is None else rows
+    each += recipe.reinforcement.max_answer_tokens if sampled else 0
+    seen = steps * at_once if optimiser.max_steps or rows is None else rows * optimiser.epochs
     return steps, round(seen * each)
 
 
@@ -263,8 +276,8 @@ def _fit(
     elif tokens is not None and device.speed:
         seconds = tokens * flops_per_token(recipe, shapes, size) / device.speed
     return DeviceFit(
-        name=device.name, here=device.here, memory=device.memory, needed=needed, fits=needed <= device.memory,
-        seconds=seconds, speed_from=source if seconds is not None else "", cloud=device.cloud,
+        name=device.name, here=device.here, gpu=device.gpu, memory=device.memory, needed=needed,
+        fits=needed <= device.memory, seconds=seconds, speed_from=source if seconds is not None else "", cloud=device.cloud,
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def curve_plot(
     for tick in ticks(low, high, 5):
         at = y(tick)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right:.1f}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(word(f"{tick:.4g}", _LEFT - 6, at + 4, anchor="end"))
+        parts.append(word(f"{tick:,.6g}", _LEFT - 6, at + 4, anchor="end"))
     parts.extend(word(f"{tick:g}", x(tick), height - 7) for tick in ticks(first, last, 6))
     for number, (each, (place, down)) in enumerate(zip(drawn, places, strict=True)):
         colour, dashes = number % _COLOURS, _DASHES[number % len(_DASHES)]

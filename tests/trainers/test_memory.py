@@ -117,7 +117,42 @@ def test_time_comes_from_rows_tokens_and_speed(tmp_path: Path) -> None:
     )
     assert (slower.seconds, slower.speed_from) == (4_000, "measured in job x")
     unknown = estimate_training(recipe(), path, devices=[GPU])
-    assert (unknown.tokens, unknown.seconds) == (None, None)
+    assert (unknown.tokens, unknown.seconds, unknown.measured) == (None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("rows", "optimiser", "steps"),
+    [
+        (
+            282,
+            {"batch_size": 8, "gradient_accumulation": 4, "epochs": 30},
+            270,
+        ),  # 36 batches, 9 steps an epoch
+        (103, {"batch_size": 4, "gradient_accumulation": 1, "epochs": 4}, 104),
+        (10, {"batch_size": 4, "gradient_accumulation": 4, "epochs": 0.5}, 1),
+        (10, {"batch_size": 4, "max_steps": 7}, 7),
+    ],
+)
+def test_steps_are_those_that_transformers_makes(
+    rows: int, optimiser: dict[str, object], steps: int, tmp_path: Path
+) -> None:
+    path = folder(tmp_path, QWEN2_05B)
+    data = DataSize(rows=rows, mean_tokens=10, longest=20)
+    assert estimate_training(recipe(optimiser=optimiser), path, data=data, devices=[CPU]).steps == steps
+    sampled = recipe(objective="grpo", reinforcement={"rule": "short", "answers": 4, "max_answer_tokens": 6})
+    # 4 answers to each prompt, 16 a step.
+    found = estimate_training(sampled, path, data=DataSize(rows=40, mean_tokens=10), devices=[CPU])
+    assert (found.steps, found.tokens) == (10, 40 * 4 * 16)
+
+
+def test_a_measured_speed_sets_the_times_of_all_methods(tmp_path: Path) -> None:
+    path, data = folder(tmp_path, QWEN2_05B), DataSize(rows=1_000, mean_tokens=100, longest=100)
+    plain = {row.method: row.seconds for row in methods_table(recipe(), path, data=data, devices=[CPU])}
+    table = methods_table(recipe(), path, data=data, devices=[CPU], tokens_per_second=(50.0, "job x"))
+    slower = {row.method: row.seconds for row in table}
+    assert slower["lora"] == pytest.approx(100_000 / 50)
+    for method in ("full", "ia3"):
+        assert slower[method] / slower["lora"] == pytest.approx(plain[method] / plain["lora"])  # type: ignore[operator]
 
 
 def test_advice_names_changes_that_make_it_fit(tmp_path: Path) -> None:

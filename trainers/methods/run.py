@@ -173,15 +173,14 @@ def _log_to(folder: Path) -> None:
     if leads():
         handlers.append(logging.FileHandler(folder / "training.log", encoding="utf-8"))
     logging.basicConfig(
-        level=logging.INFO,
+        level=logging.WARNING,
         format="%(asctime)s %(name)s %(levelname)s %(message)s",
         handlers=handlers,
         force=True,
     )
     logging.Formatter.converter = time.gmtime
-    # Every telling of progress would be a line.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    # What these miss on a machine (kernels for GPUs that it has not) they tell at every start.
+    # Libraries tell what they do at every step, and these at every start which kernels for GPUs they have not.
+    log.setLevel(logging.INFO)
     for library in ("torchao", "bitsandbytes"):
         logging.getLogger(library).setLevel(logging.ERROR)
 

@@ -28,7 +28,7 @@ from trainers import jobs as queue
 from trainers.datasets import MissingRows
 from trainers.memory import UnknownShapes, estimate_plan
 from trainers.plan import CannotPlan, make_plan
-from trainers.recipes import BadRecipe, make_recipe, presets
+from trainers.recipes import BadRecipe, make_recipe
 
 PATH = "training"
 WATCH, NEW = "watch", "new"
@@ -169,7 +169,8 @@ class _Training:
                 place[field] = str(value or "").strip() or "missing"
             made = values_of(make_recipe(stand_in))
             made = [named.get(key, value) for key, value in zip(self._fields, made, strict=True)]
-            about = message_html(presets()[name]["about"], locale_of(request), good=True)
+            locale = locale_of(request)
+            about = message_html(text(locale, f"training.preset.{name}"), locale, good=True)
             return {
                 **dict(zip(self._fields.values(), made, strict=True)),
                 self._parts["yaml"]: recipe_text(made),

@@ -13,7 +13,7 @@ from arena.web.pages.training_files import artifact_files, artifact_folder, file
 from results.figures import Curve, curve_plot
 from results.store.jobs import StoredJob
 from trainers.jobs import metrics, plan_of
-from trainers.memory import MethodRow, TrainingEstimate
+from trainers.memory import DeviceFit, MethodRow, TrainingEstimate
 from trainers.wording import held_out_changes, time_in_words
 
 _DEVICES_SHOWN = 6
@@ -86,6 +86,7 @@ def estimate_html(found: TrainingEstimate, methods: Sequence[MethodRow], locale:
         "activations": need.activations, "logits": need.logits, "cache": need.cache, "working": need.working,
     }  # fmt: skip
     total = found.gpu or found.ram
+    speed = "training.speed_measured" if found.measured else "training.speed_reckoned"
     facts = [
         ("in_all", in_words(total)),
         (
@@ -97,11 +98,11 @@ def estimate_html(found: TrainingEstimate, methods: Sequence[MethodRow], locale:
         ("steps", f"{found.steps:,}" if found.steps is not None else ""),
         (
             "tokens",
-            f"{found.tokens:,} ({found.tokens_from})" if found.tokens is not None else found.tokens_from,
+            f"{found.tokens:,}" if found.tokens is not None else text(locale, "training.not_counted"),
         ),
         (
             "time",
-            f"{time_in_words(found.seconds)} ({found.speed_from})" if found.seconds is not None else "–",
+            f"{time_in_words(found.seconds)} ({text(locale, speed)})" if found.seconds is not None else "–",
         ),
     ]
     elsewhere = [each for each in found.devices if not each.here and each.fits][:_DEVICES_SHOWN]
@@ -111,10 +112,17 @@ def estimate_html(found: TrainingEstimate, methods: Sequence[MethodRow], locale:
         found=found,
         facts=[(text(locale, f"training.{key}"), value) for key, value in facts if value],
         methods=methods,
-        devices=[*(each for each in found.devices if each.here), *elsewhere],
+        here=_device(found.devices[0], locale),
+        devices=[(_device(each, locale), each) for each in found.devices if each.here or each in elsewhere],
         size=in_words,
         time=time_in_words,
     )
+
+
+def _device(found: DeviceFit, locale: str) -> str:
+    if not found.here:
+        return found.name
+    return text(locale, "training.this_gpu" if found.gpu else "training.this_cpu")
 
 
 def _phase(told: Mapping[str, Any], locale: str) -> str:

@@ -71,6 +71,10 @@ def test_help_is_what_the_recipe_says_of_itself() -> None:
         assert texts("en")[f"training.help.{section or 'run'}"] == docstring, (
             f"change en.yaml and ko.yaml: {section}"
         )
+    for name, values in presets().items():
+        assert texts("en")[f"training.preset.{name}"] == values["about"], (
+            f"change en.yaml and ko.yaml: {name}"
+        )
 
 
 def test_a_zip_is_whole_however_it_is_cut(tmp_path: Path) -> None:
