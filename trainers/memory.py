@@ -277,7 +277,8 @@ def _fit(
         seconds = tokens * flops_per_token(recipe, shapes, size) / device.speed
     return DeviceFit(
         name=device.name, here=device.here, gpu=device.gpu, memory=device.memory, needed=needed,
-        fits=needed <= device.memory, seconds=seconds, speed_from=source if seconds is not None else "", cloud=device.cloud,
+        fits=needed <= device.memory, seconds=seconds, speed_from=source if seconds is not None else "",
+        cloud=device.cloud,
     )  # fmt: skip
 
 
