@@ -17,6 +17,9 @@ from arena.cli._models import open_models
 from arena.cli._train_recipes import Changes, bring_in, recipe_of
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from results.store import Store
     from trainers.comparing import Row, Variant
     from trainers.recipes import Recipe
 
@@ -62,7 +65,7 @@ def compare(
         variants = variants_by_method(made, [word.strip() for word in methods.split(",") if word.strip()])
     except (CannotCompare, BadRecipe) as error:
         raise BadInput(str(error)) from None
-    _side_by_side(data, made, variants, f"{made.name}: methods", suite or [], limit, out, as_json)
+    _side_by_side(data, made, variants, "methods", suite or [], limit, out, as_json)
 
 
 def sweep(
@@ -100,14 +103,14 @@ def sweep(
         variants = variants_of_grid(made, values)
     except (CannotCompare, BadRecipe) as error:
         raise BadInput(str(error)) from None
-    _side_by_side(data, made, variants, f"{made.name}: sweep", suite or [], limit, out, as_json)
+    _side_by_side(data, made, variants, "sweep", suite or [], limit, out, as_json)
 
 
 def _side_by_side(
     data: Path,
     recipe: Recipe,
     variants: Sequence[Variant],
-    title: str,
+    kind: str,
     suites: list[str],
     limit: int | None,
     out: Path | None,
@@ -118,9 +121,10 @@ def _side_by_side(
     from trainers.jobs import metrics
     from trainers.plan import CannotPlan
 
-    file = out or data / f"{recipe.name}-{title.rpartition(' ')[2]}.html"
+    file = out or data / f"{recipe.name}-{kind}.html"
     if not file.absolute().parent.is_dir() and out is not None:  # hours later would be too late
         raise BadInput(f"--out {out}: there is no folder {out.parent}")
+    names = _suites(data, suites)
     with open_models(data) as store:
         # A grid may vary the base too.
         variants = [Variant(each.label, bring_in(store, data, each.recipe)) for each in variants]
@@ -133,9 +137,9 @@ def _side_by_side(
         _follow(store, variants, ids)
         rows = read_rows(store, variants, ids)
     if suites:
-        rows = _forgotten(data, recipe, rows, suites, limit)
+        rows = _forgotten(data, recipe, rows, suites, names, limit)
     write_comparison(
-        rows, title, file,
+        rows, f"{recipe.name}: {kind}", file,
         about=f"{recipe.base} trained for {recipe.objective} on {recipe.dataset}.",
         measured={row.job: metrics(data, row.job) for row in rows},
     )  # fmt: skip
@@ -152,13 +156,24 @@ def _side_by_side(
         )
 
 
-def _follow(store: object, variants: Sequence[Variant], ids: Sequence[object]) -> None:
+def _suites(data: Path, words: Sequence[str]) -> list[str]:
+    """The names of the suites, before anything is trained. Raises BadInput."""
+    from evaluators.suites.errors import SuiteError
+    from evaluators.suites.session import choose
+
+    try:
+        return [suite.name for suite in choose(words, data).suites] if words else []
+    except SuiteError as error:
+        raise BadInput(str(error)) from None
+
+
+def _follow(store: Store, variants: Sequence[Variant], ids: Sequence[UUID]) -> None:
     from trainers.comparing import follow_all
 
     try:
         with Progress(console=console, disable=not console.is_terminal) as progress:
             bars = [progress.add_task(escape(variant.label), total=None) for variant in variants]
-            for now in follow_all(store, ids):  # type: ignore[arg-type]
+            for now in follow_all(store, ids):
                 for bar, job in zip(bars, now, strict=True):
                     steps = job.progress.get("steps")
                     done = steps if job.state == "done" else job.progress.get("step", 0)
@@ -172,21 +187,19 @@ def _follow(store: object, variants: Sequence[Variant], ids: Sequence[object]) -
 
 
 def _forgotten(
-    data: Path, recipe: Recipe, rows: list[Row], suites: list[str], limit: int | None
+    data: Path, recipe: Recipe, rows: list[Row], suites: list[str], names: list[str], limit: int | None
 ) -> list[Row]:
     from arena.cli._bench_run import Wanted, run_wanted
     from arena.roster import find
     from evaluators.suites.comparing import Side
     from evaluators.suites.errors import SuiteError
     from evaluators.suites.plan import RunOptions
-    from evaluators.suites.session import choose
     from trainers.comparing import with_forgetting
 
     models = [row.model for row in rows if row.model is not None]
     if not models:
         return rows
     try:
-        names = [suite.name for suite in choose(suites, data).suites]
         run_wanted(Wanted([recipe.base, *models], suites, RunOptions(limit=limit)), data, None)
         with open_models(data) as store:
             base = find(store, recipe.base).version
