@@ -118,7 +118,11 @@ _SIGNS: dict[type[Any], Callable[[float, float], float]] = {
 
 def _value_of(node: ast.expr) -> float:
     """The value of an expression of numbers, + - * / and brackets. Raises ValueError for anything else."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, int | float)
+        and type(node.value) is not bool
+    ):
         return float(node.value)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_value_of(node.operand)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from prompt_formats import Resolution, load_tokenizer, resolve
+from prompt_formats import ChatTokenizer, Resolution, load_tokenizer, resolve
 from results.ids import new_id
 from results.records import (
     BattleRecord,
@@ -83,7 +83,7 @@ def test_nothing_is_added_where_a_row_is_bad(store: Store, tmp_path: Path) -> No
 
 
 def test_equal_prompts_stay_on_one_side_of_the_split(store: Store, tmp_path: Path) -> None:
-    rows = [{"prompt": f"q{n % 100}", "response": f"a{n}"} for n in range(400)]
+    rows: list[object] = [{"prompt": f"q{n % 100}", "response": f"a{n}"} for n in range(400)]
     added = add_dataset(store, write(tmp_path / "r.jsonl", rows), "d", held_out_share=0.3)
     sides: dict[str, set[str]] = {}
     for row, split in read_rows(store.data_dir, added.dataset.digest, "chat"):
@@ -213,14 +213,14 @@ def test_filters_licences_and_suite_items_keep_rows_out(store: Store) -> None:
 
 
 @pytest.fixture(scope="module")
-def smollm2_format(smollm2_dir: Path) -> tuple[Resolution, object]:
+def smollm2_format(smollm2_dir: Path) -> tuple[Resolution, ChatTokenizer]:
     tokenizer = load_tokenizer(smollm2_dir)
     return resolve("SmolLM2-135M-Instruct", tokenizer=tokenizer), tokenizer
 
 
 @pytest.mark.model
 def test_the_preview_shows_what_is_trained_on(
-    store: Store, tmp_path: Path, smollm2_format: tuple[Resolution, object]
+    store: Store, tmp_path: Path, smollm2_format: tuple[Resolution, ChatTokenizer]
 ) -> None:
     resolution, tokenizer = smollm2_format
     added = add_dataset(store, write(tmp_path / "r.jsonl", pairs(5)), "d")

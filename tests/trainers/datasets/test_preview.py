@@ -8,8 +8,8 @@ import pytest
 
 from results.store import Store
 from trainers.datasets import preview, read_rows
+from trainers._sizes import data_size
 from trainers.datasets.rendering import format_and_tokenizer
-from trainers.memory import data_size
 from trainers.plan import TrainingPlan
 
 Plan = Callable[..., TrainingPlan]
@@ -33,7 +33,7 @@ def test_previews_count_what_training_encodes(
     (row, _), *_ = read_rows(store.data_dir, plan.dataset.digest, plan.dataset.kind)
     (shown,) = preview(row, *format_and_tokenizer(plan.base.spec, store.data_dir))
     encoder = Encoder(plan, load_tokenizer(plan.base.path), store.data_dir, ("배송", "환불"))
-    (encoded,) = encoder.rows([row])
+    (encoded,) = encoder.rows(iter([row]))
     assert shown.tokens == len(encoded["input_ids"])
     said = "".join(piece.text for piece in shown.pieces if piece.trained)
     assert said.strip() == trained.format(n=0, more=1)
