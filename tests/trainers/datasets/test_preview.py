@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from results.store import Store
-from trainers.datasets import preview, read_rows
 from trainers._sizes import data_size
+from trainers.datasets import preview, read_rows
 from trainers.datasets.rendering import format_and_tokenizer
 from trainers.plan import TrainingPlan
 
