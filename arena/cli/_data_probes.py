@@ -62,6 +62,7 @@ def tell_probes(rows: list[dict[str, Any]], shown: int) -> None:
     table = Table(
         "model", "suite", "items", "continued", "control", "p", "by heart", "own order preferred", box=None
     )
+    table.columns[0].overflow = table.columns[1].overflow = "fold"
     for row in rows:
         done, order = row["completion"], row["order"]
         style = "red" if done["by_heart"] else "green"

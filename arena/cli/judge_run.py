@@ -179,7 +179,9 @@ def run(
                     print_data([{"judge": plan.judge.name, "estimate": plan.estimate} for plan, _ in plans])
                 return
             done = asyncio.run(_judge(store, settings, data, plans, wanted))
-    except (BadJudgePrompts, BadPrompts, BadSelection, BadWrite, NoPrice) as error:
+    except BadWrite as error:
+        raise BadInput(f"{error} (--as NAME)") from None
+    except (BadJudgePrompts, BadPrompts, BadSelection, NoPrice) as error:
         raise BadInput(str(error)) from None
     except StoreError as error:
         raise WorkFailed(str(error)) from error

@@ -189,7 +189,8 @@ def _begin(tx: Transaction, payload: _Begin) -> None:
         )
     elif known[0] != profile.digest:
         raise BadWrite(
-            f"the judge '{profile.name}' is known with other prompts or another model: give this one another name"
+            f"the judge '{profile.name}' is known with another model, other prompts or settings (such as the longest "
+            "reply): give this one another name"
         )
     if tx.row("SELECT 1 FROM judge_runs WHERE id = ?", run.id) is None:
         tx.insert(
