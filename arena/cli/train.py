@@ -109,6 +109,7 @@ def show(job: Job, as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> Non
         "step": _steps(found.progress),
         "now": _now(found),
         "why": found.error or "",
+        "next": f"`arena train resume {found.name}` goes on with it" if found.state == "cancelled" else "",
         "folder": str(job_folder(data, found.id)),
         **_figures(found),
     }
