@@ -11,13 +11,13 @@ from rich.table import Table
 from arena.cli._common import console, output, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from evaluators.judge import JudgePlan, JudgeReport, JudgeSummary, JuryReport
     from results.agreement import Share
     from results.calibration import Calibration
     from results.grade_means import ModelGrades
-    from results.judge_agreement import JudgeAgreement
+    from results.judge_agreement import JudgeAgreement, Raters
     from results.judge_bias import Usability
     from results.store.judging import Standing
 
@@ -167,10 +167,9 @@ def print_summary(told: JudgeSummary) -> None:
     _tell_few(
         *(each.mean for each in told.grades),
         *(each.control.controlled for each in told.win_rates),
-        told.orders and told.orders.first_slot_share,
-        told.verbosity and told.verbosity.slope,
-        told.kinship and told.kinship.judge,
-        told.kinship and told.kinship.difference,
+        told.orders.first_slot_share if told.orders else None,
+        told.verbosity.slope if told.verbosity else None,
+        *((told.kinship.judge, told.kinship.difference) if told.kinship else ()),
     )
 
 
@@ -273,14 +272,14 @@ def _agreement_table(judge: str, found: Sequence[JudgeAgreement]) -> Table:
     for each in found:
         mine, people = each.with_people, each.people
         table.add_row(f"[bold]{escape(each.category or 'all')}[/]", f"[dim]{mine.battles:,} battles[/]")
-        rows = (
-            ("agreement", mine.agreement, people and people.agreement, share(each.gap)),
-            ("same winner", mine.same_winner, people and people.same_winner, ""),
-            ("kappa", mine.kappa, people and people.kappa, ""),
-            ("alpha", mine.alpha, people and people.alpha, ""),
+        rows: tuple[tuple[str, Callable[[Raters], Share], str], ...] = (
+            ("agreement", lambda raters: raters.agreement, share(each.gap)),
+            ("same winner", lambda raters: raters.same_winner, ""),
+            ("kappa", lambda raters: raters.kappa, ""),
+            ("alpha", lambda raters: raters.alpha, ""),
         )
-        for name, by_judge, by_people, gap in rows:
-            table.add_row(f"  {name}", share(by_judge), share(by_people), gap)
+        for name, of, gap in rows:
+            table.add_row(f"  {name}", share(of(mine)), share(of(people) if people else None), gap)
     return table
 
 
