@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evaluators.judge import known_judges, summarise_judge
-from results.grade_means import judge_grades
+from results.grade_means import all_grades, judge_grades
 from results.interchange import BadFile, export_grades, import_votes
 from results.leaderboard import leaderboard
 from results.store import Store, open_store
@@ -62,6 +62,10 @@ def test_means_of_each_model_by_turn_without_the_unparsed(store: Store, tmp_path
     assert 0 < first.mean.value - first.mean.lower < 0.5
     assert second.mean is not None
     assert (second.model, second.mean.value, second.unparsed) == ("나래", 5.75, 0)
+    whole = all_grades([first, second])
+    assert (whole.answers, whole.unparsed) == (45 + second.answers, 5)
+    assert whole.mean == pytest.approx((first.mean.value * 45 + 5.75 * second.answers) / whole.answers)
+    assert all_grades([]).mean is None
     again = import_votes(store, file)
     assert (again.added, again.grades_added) == (0, 0)
     assert judge_grades(store, "gpt-4") == [first, second]
@@ -152,6 +156,8 @@ def test_korean_single_grades_as_published(store: Store) -> None:
     files = sorted(folder.glob("*.jsonl"))
     rows = [json.loads(line) for file in files for line in file.read_text("utf-8").split("\n") if line]
     assert len(files) == 6
+    whole = all_grades(judge_grades(store, "Qwen2.5-7B-Instruct"))
+    assert (whole.answers, round(whole.mean or 0, 2)) == (915, 6.60)
     for told in judge_grades(store, "Qwen2.5-7B-Instruct"):
         scores = [
             r[key] for r in rows if r["model_id"] == told.model for key in ("score_turn1", "score_turn2")
