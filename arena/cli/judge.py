@@ -39,6 +39,9 @@ def list_(as_json: AsJson = False, data: DataDir = DEFAULT_DATA) -> None:
     if as_json:
         print_data(judges)
         return
+    if not judges:
+        console.print("No model has judged yet: `arena judge run` makes judgments.")
+        return
     table = Table("judge", "mode", "judgments", "grades", "usable", box=None, pad_edge=False)
     for judge in judges:
         usable = {True: "yes", False: f"no ({judge.reason})", None: "-"}[judge.usable]

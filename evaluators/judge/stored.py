@@ -55,6 +55,8 @@ def find_judge(store: Store, name: str | None) -> KnownJudge:
     Raises UnknownJudge.
     """
     judges = known_judges(store)
+    if not judges:
+        raise UnknownJudge("no model has judged yet: `arena judge run` makes judgments")
     exact = [judge for judge in judges if judge.name == name]
     if exact:
         return exact[0]
@@ -65,9 +67,7 @@ def find_judge(store: Store, name: str | None) -> KnownJudge:
     )
     if len(wanted) == 1:
         return wanted[0]
-    names = (
-        ", ".join(judge.name for judge in (wanted or judges)) or "none yet: `arena judge run` makes judgments"
-    )
+    names = ", ".join(judge.name for judge in (wanted or judges))
     asked = (
         f"'{name}' is the name of {'several judges' if wanted else 'no judge'}" if name else "name a judge"
     )

@@ -148,7 +148,7 @@ def test_bad_input_is_told(tmp_path: Path, prompts: Path, arena: Command) -> Non
     told = arena("judge", "run", "--data", data, "--judge", "x", "--weights", "2,1", check=2)
     assert "--jury" in told.stderr
     told = arena("judge", "show", "--data", data, check=2)
-    assert "none yet" in " ".join(told.stderr.split())
+    assert "no model has judged yet" in " ".join(told.stderr.split())
 
 
 def test_the_example_in_the_documentation_runs(tmp_path: Path, prompts: Path, judge_server: str) -> None:
