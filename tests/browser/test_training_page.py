@@ -65,6 +65,10 @@ def yaml_of(page: Page) -> str:
 def test_form_and_file_are_in_step_and_errors_name_the_key(
     page: Page, training_arena: Arena, dataset: str
 ) -> None:
+    page.goto(f"{training_arena.url}datasets?dataset={dataset}")
+    page.get_by_role("link", name="Train a model on it").click()
+    expect(page.locator("#yaml")).to_contain_text(f"dataset: {dataset}")
+    expect(page.locator("#field-dataset input")).to_have_value(dataset)
     visit(page, training_arena)
     state = page.locator("#recipe-state")
     name_of(page).fill("학생 하나")

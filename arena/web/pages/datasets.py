@@ -102,9 +102,17 @@ def build(context: PageContext) -> None:
     assert root is not None
     checked = [parts[name] for name in ("work", "stop", "timer")]
     on(root.load, page.arrive, [], [*looked, parts["model"], *choices, *checked])
-    on([parts["chosen"].input, parts["model"].input, parts["first"].submit], page.look, asked, looked)
-    on(parts["before"].click, page.back, asked, looked)
-    on(parts["after"].click, page.forward, asked, looked)
+    # One after the other: else an earlier, slower answer would take the place of a later one.
+    in_turn = {"concurrency_id": "rows", "concurrency_limit": 1}
+    on(
+        [parts["chosen"].input, parts["model"].input, parts["first"].submit],
+        page.look,
+        asked,
+        looked,
+        **in_turn,
+    )
+    on(parts["before"].click, page.back, asked, looked, **in_turn)
+    on(parts["after"].click, page.forward, asked, looked, **in_turn)
     on(parts["remove"].click, page.ask, [parts["chosen"]], [parts["sure"]])
     on(parts["check"].click, page.check, [parts["chosen"]], checked)
     on(parts["stop"].click, page.stop_check, [], checked)

@@ -56,8 +56,12 @@ def build(context: PageContext) -> None:
         with gr.Tab(i18n("training.tab.new"), id=NEW):
             recipe, fields = lay_out_recipe()
     parts |= {**recipe, "tabs": tabs}
-    timer = gr.Timer(REFRESH_SECONDS)
-    page = _Training(context, parts, fields)
+    _connect(_Training(context, parts, fields), parts, fields, gr.Timer(REFRESH_SECONDS))
+
+
+def _connect(page: _Training, parts: dict[str, Any], fields: Sequence[Any], timer: gr.Timer) -> None:
+    """What happens at which event."""
+    tabs = parts["tabs"]
     shown = [parts[name] for name in ("queue", "chosen", "detail", "log", "cancel", "resume", "seen")]
 
     def on(trigger: Any, handler: Any, inputs: Sequence[Any], outputs: Sequence[Any], **more: Any) -> Any:
@@ -67,21 +71,38 @@ def build(context: PageContext) -> None:
     root = gr.context.Context.root_block
     assert root is not None
     chosen, text_of, state = parts["chosen"], parts["yaml"], parts["state"]
-    on(root.load, page.arrive, [], [*shown, *fields, text_of])
+    on(root.load, page.arrive, [], [*shown, *fields, text_of, tabs])
     on(timer.tick, page.refresh, [chosen, parts["seen"]], shown)
     on(chosen.input, page.show, [chosen], [*shown, parts["done"]])
     on(parts["going"].change, lambda going: gr.Timer(active=going), [parts["going"]], [timer])
     on(parts["cancel"].click, page.cancel, [chosen], [*shown, parts["done"]])
     on(parts["resume"].click, page.resume, [chosen], [*shown, parts["done"]])
     # The last of quick changes counts; and since not every way to fill a field in tells of it, so does leaving one.
-    in_turn = {"trigger_mode": "always_last"}
+    # They are made one after the other, and what a button does waits for those before it: it reads the file.
+    in_turn = {"concurrency_id": "recipe", "concurrency_limit": 1}
     left = [field.blur for field in fields if hasattr(field, "blur")]
     changed = [field.input for field in fields]
-    on([*changed, *left], page.form_changed, fields, [text_of, state], **in_turn)
-    on(text_of.input, page.file_changed, [text_of], [*fields, state], **in_turn)
-    on(parts["preset"].input, page.preset_chosen, [parts["preset"], *fields], [*fields, text_of, state])
-    on(parts["estimate"].click, page.estimate, [text_of], [parts["answer"]], show_progress="minimal")
-    on(parts["start"].click, page.start, [text_of, *fields], [parts["answer"], parts["done"], tabs, *shown])
+    last = {**in_turn, "trigger_mode": "always_last"}
+    on([*changed, *left], page.form_changed, fields, [text_of, state], **last)
+    on(text_of.input, page.file_changed, [text_of], [*fields, state], **last)
+    on(
+        parts["preset"].input,
+        page.preset_chosen,
+        [parts["preset"], *fields],
+        [*fields, text_of, state],
+        **in_turn,
+    )
+    answer, then = parts["answer"], {"concurrency_limit": None, "api_visibility": "private"}
+    on(parts["estimate"].click, _settled, [], [], **in_turn).then(
+        page.estimate, [text_of], [answer], show_progress="minimal", **then
+    )
+    on(parts["start"].click, _settled, [], [], **in_turn).then(
+        page.start, [text_of, *fields], [answer, parts["done"], tabs, *shown], show_progress="hidden", **then
+    )
+
+
+def _settled() -> None:
+    """Changes of the recipe that were asked for before have been made when this is."""
 
 
 class _Training:
@@ -96,11 +117,14 @@ class _Training:
 
         def found() -> Updates:
             query = request.query_params
-            given = {"base": query.get("base"), "dataset": query.get("dataset")}
+            given = {key: query[key] for key in ("base", "dataset") if query.get(key)}
             updates = self._shown(query.get("job"), locale_of(request))
             for key, choices in _choices(self._store).items():
-                more = {"value": given[key]} if given.get(key) else {}
+                more = {"value": given[key]} if key in given else {}
                 updates[self._fields[key]] = gr.update(choices=choices, **more)
+            if given:
+                updates[self._parts["yaml"]] = recipe_text([given.get(field.key, "") for field in FIELDS])
+                updates[self._parts["tabs"]] = gr.Tabs(selected=NEW)
             return updates
 
         return await self._guarded(found, "queue", request)
@@ -171,11 +195,13 @@ class _Training:
             made = [named.get(key, value) for key, value in zip(self._fields, made, strict=True)]
             locale = locale_of(request)
             about = message_html(text(locale, f"training.preset.{name}"), locale, good=True)
-            return {
-                **dict(zip(self._fields.values(), made, strict=True)),
-                self._parts["yaml"]: recipe_text(made),
-                self._parts["state"]: about,
+            # Names are left alone: somebody may be writing one.
+            filled_in = {
+                component: value
+                for (key, component), value in zip(self._fields.items(), made, strict=True)
+                if key not in named
             }
+            return {**filled_in, self._parts["yaml"]: recipe_text(made), self._parts["state"]: about}
 
         return await self._guarded(filled, "state", request)
 
