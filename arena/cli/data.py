@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 app.command(name="check")(data_check.check)
 
-Kind = Literal["chat", "preference", "kto"]
+Kind = Literal["chat", "preference", "reward", "kto"]
 Licence = Annotated[
     str | None, typer.Option(help="Licence of the rows (an SPDX id such as mit, or any name).")
 ]
@@ -204,7 +204,8 @@ def from_votes(
     kind: Annotated[
         Kind,
         typer.Option(
-            help="chat: winning answers; preference: pairs (dpo, reward); kto: good and bad answers."
+            help="chat: winning answers; preference: pairs for dpo; reward: the same pairs for a reward model; "
+            "kto: good and bad answers."
         ),
     ],
     source: Annotated[Literal["human", "judge", "all"], typer.Option(help="Whose verdicts.")] = "human",
@@ -242,8 +243,8 @@ def from_votes(
         try:
             guard = SuiteGuard.of(data)
             built = dataset_from_votes(
-                store, name, kind, where, never=guard.never, contaminated=guard.contaminated,
-                licence=licence, held_out_share=held_out, seed=seed,
+                store, name, "preference" if kind == "reward" else kind, where, never=guard.never,
+                contaminated=guard.contaminated, licence=licence, held_out_share=held_out, seed=seed,
                 progress=lambda done, size: bar("", done, size, ""),
             )  # fmt: skip
         except NothingToBuild as error:
@@ -252,7 +253,7 @@ def from_votes(
         print_json(built.model_dump(mode="json"))
         return
     output.print(
-        f"{built.dataset.label}: {built.dataset.row_count:,} {kind} rows of {built.battles:,} battles, "
+        f"{built.dataset.label}: {built.dataset.row_count:,} {built.dataset.kind} rows of {built.battles:,} battles, "
         f"{built.dataset.held_out_count:,} held out",
         highlight=False,
     )

@@ -82,6 +82,7 @@ def test_columns_that_are_not_there_name_those_that_are(arena: Arena, tmp_path: 
 
 
 def test_without_votes_nothing_is_built(arena: Arena, tmp_path: Path) -> None:
-    done = arena("data", "from-votes", "d", "--kind", "preference", "--data", tmp_path / "data")
-    assert done.returncode == 1
-    assert "no battle gives a row of kind preference" in done.stderr
+    for kind in ("preference", "reward"):  # a reward model learns from the same pairs
+        done = arena("data", "from-votes", "d", "--kind", kind, "--data", tmp_path / "data")
+        assert done.returncode == 1
+        assert "no battle gives a row of kind preference" in done.stderr
