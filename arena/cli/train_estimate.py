@@ -105,6 +105,8 @@ def _tell(found: TrainingEstimate, methods: list[MethodRow]) -> None:
 
 
 def _work(found: TrainingEstimate) -> str:
-    steps = f"{found.steps:,} steps" if found.steps is not None else "steps not known"
+    steps = "steps not known"
+    if found.steps is not None:
+        steps = f"{found.steps:,} step{'s' if found.steps != 1 else ''}"
     tokens = f", {found.tokens:,} tokens" if found.tokens is not None else ""
     return f"{steps}{tokens} ({found.tokens_from})"
