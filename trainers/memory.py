@@ -285,7 +285,7 @@ def _fit(
 def _advice(
     recipe: Recipe, shapes: ModelShapes, size: DataSize, beside: Sequence[ModelShapes], device: Device
 ) -> tuple[str, ...]:
-    """Changes that lower what is needed, each with its effect; those that make it fit first."""
+    """Changes that lower what is needed (`KEY=VALUE ...: what it needs then`); those that make it fit first."""
     optimiser = recipe.optimiser
     changes: list[tuple[str, ...]] = []
     if optimiser.batch_size > 1 and recipe.objective not in ("kto", "rloo", "grpo"):
@@ -300,6 +300,8 @@ def _advice(
     smaller = {"full": ("lora", "qlora"), "lora": ("qlora",)}.get(recipe.method, ())
     changes += [(f"method={method}",) for method in smaller]
     changes.append(tuple(word for change in changes for word in change if word != "method=lora"))
+    _, ram, gpu = _totals(recipe, shapes, size, gpu=device.gpu, beside=beside)
+    now = gpu if device.gpu else ram
     told: list[tuple[bool, int, str]] = []
     for change in dict.fromkeys(changes):
         try:
@@ -316,6 +318,8 @@ def _advice(
             continue
         _, ram, gpu = _totals(other, shapes, size, gpu=device.gpu, beside=beside)
         needed = gpu if device.gpu else ram
+        if needed >= now:
+            continue
         fits = needed <= device.memory
         told.append((fits, needed, f"{' '.join(change)}: {in_words(needed)}{' (fits)' if fits else ''}"))
     return tuple(text for _, _, text in sorted(told, key=lambda each: (not each[0], each[1])))

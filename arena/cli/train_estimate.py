@@ -93,7 +93,9 @@ def _tell(found: TrainingEstimate, methods: list[MethodRow]) -> None:
     if found.advice:
         output.rule("it does not fit here; what would lower it", align="left", style="dim")
         for line in found.advice:
-            output.print(f"--set {line}" if " " not in line.partition(":")[0] else line, highlight=False)
+            changes, _, then = line.partition(": ")
+            words = " ".join(f"--set {change}" for change in changes.split())
+            output.print(f"{words}: {then}", highlight=False, soft_wrap=True)
     side_by_side = Table("method", "trained", "memory", "time here", "fits here", box=None)
     for row in methods:
         side_by_side.add_row(

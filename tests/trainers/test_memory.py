@@ -168,6 +168,12 @@ def test_advice_names_changes_that_make_it_fit(tmp_path: Path) -> None:
     assert again.fits_here
     assert in_words(again.devices[0].needed) in found.advice[0]
     assert again.advice == ()
+    # What would need as much or more is no advice.
+    small = folder(tmp_path, QWEN2_05B)
+    tight = CPU.model_copy(update={"memory": 2**30})
+    told = estimate_training(recipe(optimiser={"batch_size": 64}), small, devices=[tight])
+    assert told.advice
+    assert all(float(line.rpartition(": ")[2].split()[0]) < told.ram / 2**30 for line in told.advice)
 
 
 def test_checkpointing_batch_and_length_lower_activations(tmp_path: Path) -> None:
