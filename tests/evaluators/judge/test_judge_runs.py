@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 
 def test_a_fair_judge_in_both_orders_ranks_models_by_their_answers(judging: Arena) -> None:
+    before = judging.requests("worth:3")
     made = judging.battles(8, 3, 1, 2)
     assert (made.answers, made.battles, made.failures) == (24, 24, ())
-    assert judging.requests("worth:3") == 12  # four prompts of one turn and four of two
+    assert judging.requests("worth:3") - before == 12  # four prompts of one turn and four of two
     report = judging.run(judging.judge("fair"))
     assert report.statuses == {"verdict": 24}
     assert report.standing.usable is True
