@@ -94,9 +94,10 @@ def paired_difference(
 ) -> Difference:
     """How much better B is than A on the same items, `a[i]` beside `b[i]`.
 
-    Intervals come from a bootstrap that draws groups (10,000 draws). Its p-values are too small for few items, so
-    none is taken that is below McNemar's exact one (binary scores) or the paired t-test's (others). Raises ValueError
-    without items or for sequences of unequal length.
+    Intervals come from a bootstrap that draws groups (10,000 draws). Where all groups differ alike (as where both
+    models get everything right) it has nothing to draw from, and `_unseen` says how far off the mean may still be.
+    Bootstrapped p-values are too small for few items, so none is taken that is below McNemar's exact one (binary
+    scores) or the paired t-test's (others). Raises ValueError without items or for sequences of unequal length.
     """
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if not len(first) or len(first) != len(second):
@@ -118,6 +119,10 @@ def paired_difference(
     )
     low, high = np.quantile(drawn, [0.025, 0.975])
     at_least, at_most = np.quantile(drawn, [0.05, 0.95])
+    within_unit = bool((np.abs(np.concatenate([first, second]) - 0.5) <= 0.5).all())
+    if within_unit and np.ptp(sums / sizes) < 1e-12:
+        low, high = _unseen(float(deltas.mean()), len(sums), 0.025)
+        at_least, at_most = _unseen(float(deltas.mean()), len(sums), 0.05)
     return Difference(
         items=len(deltas),
         groups=len(sums),
@@ -174,6 +179,14 @@ def _drawn_means(sums: Floats, sizes: Floats, seed: int) -> Floats:
         drawn = rng.integers(len(sums), size=(min(part, DRAWS - start), len(sums)))
         means[start : start + len(drawn)] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     return means
+
+
+def _unseen(difference: float, count: int, level: float) -> tuple[float, float]:
+    """Limits, each at `level`, of the mean of differences from -1 to 1 after `count` draws that were all `difference`:
+    at most a share 1 - level^(1/count) of all is otherwise (the rule of three, Hanley & Lippman-Hand 1983), and that
+    may be -1 or 1."""
+    share = 1 - level ** (1 / count)
+    return (1 - share) * difference - share, (1 - share) * difference + share
 
 
 def _share(hits: NDArray[np.bool_]) -> float:

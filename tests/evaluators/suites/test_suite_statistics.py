@@ -91,6 +91,14 @@ def test_groups_widen_the_interval() -> None:
     assert clustered.interval[1] - clustered.interval[0] > 1.5 * (alone.interval[1] - alone.interval[0])
 
 
+def test_four_items_solved_alike_leave_much_open_and_four_hundred_little() -> None:
+    few, many = (paired_difference([1.0] * count, [1.0] * count) for count in (4, 400))
+    assert few.interval == pytest.approx((-(1 - 0.025**0.25), 1 - 0.025**0.25))
+    assert few.at_most < few.interval[1]
+    assert many.interval[1] < 0.01
+    assert paired_difference([1.0] * 6, [0.0] * 6).interval[1] < 0
+
+
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
