@@ -161,11 +161,11 @@ def build(context: PageContext) -> None:
 
         def read() -> Updates:
             require(request)
-            plans = plans_of(
-                context, _wanted({name: values[field] for name, field in fields.items()}, locale)
-            )
-            asked = any(plan.estimate.questions or plan.questions.asked for plan in plans)
-            return {estimate: estimate_html(locale, plans), start: gr.update(interactive=asked)}
+            wanted = _wanted({name: values[field] for name, field in fields.items()}, locale)
+            plans = plans_of(context, wanted)
+            # A jury may decide what its jurors judged before.
+            useful = any(plan.questions.asked for plan in plans) or (wanted.jury and len(plans) > 1)
+            return {estimate: estimate_html(locale, plans), start: gr.update(interactive=useful)}
 
         found = await _told(read, locale, estimate)
         return {start: gr.update(interactive=False), **found}
