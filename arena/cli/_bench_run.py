@@ -71,7 +71,8 @@ def run_wanted(
     summary["answers"] = {"made": outcome.made, "reused": progress.reused, "errors": progress.errors}
     console.print(
         f"{progress.done:,} samples: {outcome.made:,} answers made now, {progress.reused:,} taken from the store"
-        + (f", [red]{progress.errors:,} without an answer[/]" if progress.errors else ""),
+        + (f", [red]{progress.errors:,} without an answer[/]" if progress.errors else "")
+        + (f", {progress.over_context:,} over the context" if progress.over_context else ""),
         highlight=False,
     )
     return summary, outcome.complete

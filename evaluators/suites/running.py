@@ -45,12 +45,14 @@ JUDGED = "rubric"
 
 @dataclass
 class Progress:
-    """How far a run has come, in samples. `reused` were taken from the store, `errors` have no answer."""
+    """How far a run has come, in samples. `reused` were taken from the store, `errors` have no answer, `over_context`
+    have none because their prompt is longer than the model reads."""
 
     total: int = 0
     done: int = 0
     reused: int = 0
     errors: int = 0
+    over_context: int = 0
     model: str = ""
     suite: str = ""
 
@@ -313,6 +315,7 @@ class _Recorder:
             progress.done += 1
             progress.reused += result.error is None and not result.new
             progress.errors += sample.error_kind not in (None, OverContext.kind)
+            progress.over_context += sample.error_kind == OverContext.kind
             progress.suite = work.suite.name
         self._job.on_progress(progress)
 

@@ -128,7 +128,8 @@ def test_errors_are_no_wrong_answers_and_are_tried_again(store: Store, echo_suit
     engine = Echo()
     engine.failing = {"w2": EngineError("it broke"), "w4": OverContext("too long")}
     outcome = run(store, engine, echo_suite)
-    assert (outcome.complete, outcome.progress.errors) == (False, 1)
+    progress = outcome.progress
+    assert (outcome.complete, progress.errors, progress.over_context) == (False, 1, 1)
     row = score(store, outcome)
     # What does not fit the context is not solved; what broke is nobody's answer.
     assert (row["value"], row["items"], row["errors"]) == (pytest.approx(10 / 11), 11, 2)
