@@ -190,8 +190,13 @@ class _BattlePage:
         unsent = None
         if voter is not None and view is None:
             view, unsent = await self._battles.restore(voter)
-        async for updates in self._show(view, request):
-            yield updates
+        if view is None:
+            # A page begins without a battle. On a slow machine its voter may have sent a prompt by the time this comes,
+            # and nothing of that may be undone.
+            yield await self._to_vote_on(request)
+        else:
+            async for updates in self._show(view, request):
+                yield updates
         if unsent is not None:
             locale = locale_of(request)
             yield {self._parts.prompt: unsent, self._parts.status: text(locale, "status.restored")}
@@ -306,13 +311,14 @@ class _BattlePage:
 
     async def _idle(self, request: gr.Request) -> Updates:
         """The page without a battle, with what there is to vote on."""
-        voter, locale = self._voter(request), locale_of(request)
+        return {**self._render(None, locale_of(request)), **await self._to_vote_on(request)}
+
+    async def _to_vote_on(self, request: gr.Request) -> Updates:
+        """How many prepared battles wait for this voter."""
+        voter = self._voter(request)
         left = 0 if voter is None else await self._battles.prepared_left(voter)
-        label = text(locale, "battle.prepared", left=f"{left:,}")
-        return {
-            **self._render(None, locale),
-            self._parts.prepared: gr.update(value=label, visible=left > 0),
-        }
+        label = text(locale_of(request), "battle.prepared", left=f"{left:,}")
+        return {self._parts.prepared: gr.update(value=label, visible=left > 0)}
 
     def _voter(self, request: gr.Request) -> UUID | None:
         return self._cookies.voter(request)
