@@ -23,7 +23,7 @@ def read_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         case ".jsonl" | ".ndjson":
             for number, line in enumerate(_text(file).split("\n"), start=1):
                 if line.strip():
-                    yield f"{file}, line {number}", _json_row(f"{file}, line {number}", line)
+                    yield f"{file}, line {number}", json_row(f"{file}, line {number}", line)
         case ".json":
             try:
                 rows = json.loads(_text(file))
@@ -111,11 +111,12 @@ def _text(file: Path) -> str:
     raise SuiteError(f"{file}: neither UTF-8 nor CP949 text")
 
 
-def _json_row(place: str, line: str) -> dict[str, Any]:
+def json_row(place: str, line: str) -> dict[str, Any]:
+    """The object of one line of JSONL. Raises SuiteError, naming the place."""
     try:
         row = json.loads(line)
     except ValueError as error:
         raise SuiteError(f"{place}: not valid JSON: {error}") from error
     if not isinstance(row, dict):
-        raise SuiteError(f"{place}: expected a JSON object")
+        raise SuiteError(f"{place}: expected a JSON object, got {line.strip()[:80]}")
     return row

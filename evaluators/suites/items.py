@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from evaluators.suites.case_files import json_row
 from evaluators.suites.errors import SuiteError
 
 DIFFICULTIES = ("easy", "medium", "hard", "")
@@ -123,10 +124,4 @@ def _objects(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if not line.strip():
             continue
         place = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise SuiteError(f"{place}: not valid JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise SuiteError(f"{place}: expected a JSON object, got {line.strip()[:80]}")
-        yield place, row
+        yield place, json_row(place, line)
